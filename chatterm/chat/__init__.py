@@ -1,0 +1,4 @@
+"""What a conversation is: messages, their tree, sampling settings, token records.
+
+Values only: no input or output, no user interface, no engine.
+"""

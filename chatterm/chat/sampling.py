@@ -1,0 +1,205 @@
+"""Sampling settings: how the next token is drawn from the model's distribution.
+
+`Sampling` is one frozen value; a change makes a new one. Names, defaults and meanings are
+llama.cpp's (common/common.h, `common_params_sampling`). `FIELDS` says, for those that a slider can
+move, the range, step and what a value means, and is the only place that does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+import msgspec
+
+from chatterm.errors import SettingsError
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings in force when a token is sampled. The defaults are llama.cpp's.
+
+    temperature        0 is greedy
+    top_k              0 keeps every candidate
+    top_p, typical_p   1 switches the filter off
+    min_p              0 switches the filter off
+    repeat_penalty     1 switches it off
+    repeat_last_n      tokens that the three penalties look back on; 0 none, -1 the context
+    seed               -1 draws a new one for each reply
+    max_tokens         of one reply; -1 is until the context is full
+    stop               a reply ends before the first of these strings
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = -1
+    max_tokens: int = -1
+    stop: tuple[str, ...] = ()
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """One number among the sampling settings: its range, steps, and words for its values."""
+
+    name: str
+    label: str
+    lowest: float
+    highest: float
+    step: float
+    large_step: float
+    default: float
+    decimals: int
+    effect: Callable[[float], str]
+
+    def snap(self, value: float) -> float:
+        """The nearest allowed value: in the range, on a step, exact in decimal."""
+        value = min(max(value, self.lowest), self.highest)
+        steps = round((value - self.lowest) / self.step)
+        exact = Decimal(str(self.lowest)) + steps * Decimal(str(self.step))
+        return float(min(exact, Decimal(str(self.highest))))
+
+    def show(self, value: float) -> str:
+        """The value as the user reads it."""
+        if self.name in ("max_tokens", "seed", "repeat_last_n") and value == -1:
+            return {"max_tokens": "no limit", "seed": "random", "repeat_last_n": "all"}[self.name]
+        return f"{value:.{self.decimals}f}"
+
+
+def _temperature(value: float) -> str:
+    if value == 0:
+        return "greedy: always the likeliest"
+    for limit, word in ((0.5, "steady"), (0.9, "balanced"), (1.2, "lively"), (1.6, "wild")):
+        if value <= limit:
+            return word
+    return "likely to derail"
+
+
+def _top_k(value: float) -> str:
+    return "off" if value == 0 else f"the {value:.0f} likeliest"
+
+
+def _top_p(value: float) -> str:
+    return "off" if value >= 1 else f"likeliest {value * 100:.0f} % of the mass"
+
+
+def _min_p(value: float) -> str:
+    return "off" if value == 0 else f"≥ {value * 100:.3g} % of the best"
+
+
+def _typical_p(value: float) -> str:
+    return "off" if value >= 1 else "only unsurprising tokens"
+
+
+def _penalty(off: float) -> Callable[[float], str]:
+    def effect(value: float) -> str:
+        if value == off:
+            return "off"
+        return "discourages repeats" if value > off else "encourages repeats"
+
+    return effect
+
+
+def _window(value: float) -> str:
+    return {-1: "the whole context", 0: "off"}.get(int(value), f"last {value:.0f} tokens")
+
+
+def _max_tokens(value: float) -> str:
+    return "until it ends" if value < 0 else f"about {value * 0.75:.0f} words"
+
+
+def _seed(value: float) -> str:
+    return "new each reply" if value < 0 else "repeatable"
+
+
+def _field(
+    name: str,
+    label: str,
+    span: tuple[float, float],
+    steps: tuple[float, float],
+    decimals: int,
+    effect: Callable[[float], str],
+) -> Field:
+    return Field(
+        name=name,
+        label=label,
+        lowest=span[0],
+        highest=span[1],
+        step=steps[0],
+        large_step=steps[1],
+        default=getattr(Sampling(), name),
+        decimals=decimals,
+        effect=effect,
+    )
+
+
+_OFF_ONE, _OFF_ZERO = _penalty(1.0), _penalty(0.0)
+
+FIELDS: dict[str, Field] = {
+    field.name: field
+    for field in (
+        _field("temperature", "temperature", (0, 2), (0.05, 0.25), 2, _temperature),
+        _field("top_p", "top-p", (0.05, 1), (0.01, 0.1), 2, _top_p),
+        _field("top_k", "top-k", (0, 200), (1, 10), 0, _top_k),
+        _field("min_p", "min-p", (0, 0.5), (0.01, 0.05), 2, _min_p),
+        _field("typical_p", "typical-p", (0.05, 1), (0.01, 0.1), 2, _typical_p),
+        _field("repeat_penalty", "repeat penalty", (0.8, 2), (0.01, 0.1), 2, _OFF_ONE),
+        _field("repeat_last_n", "repeat window", (-1, 2048), (1, 64), 0, _window),
+        _field("presence_penalty", "presence", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
+        _field("frequency_penalty", "frequency", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
+        _field("max_tokens", "max tokens", (-1, 8192), (1, 128), 0, _max_tokens),
+        _field("seed", "seed", (-1, 4294967294), (1, 1000), 0, _seed),
+    )
+}
+
+# What llama.cpp accepts, where that is wider than the slider's range.
+_LIMITS: dict[str, tuple[float, float]] = {
+    "temperature": (0, 100),
+    "top_k": (0, 2**31 - 1),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "typical_p": (0, 1),
+    "repeat_penalty": (0.01, 100),
+    "repeat_last_n": (-1, 2**31 - 1),
+    "presence_penalty": (-100, 100),
+    "frequency_penalty": (-100, 100),
+    "max_tokens": (-1, 2**31 - 1),
+    "seed": (-1, 2**32 - 2),
+}
+
+
+def checked(sampling: Sampling) -> Sampling:
+    """`sampling` itself when each value is one that llama.cpp takes; else a SettingsError."""
+    for name, (lowest, highest) in _LIMITS.items():
+        value = getattr(sampling, name)
+        if not (math.isfinite(value) and lowest <= value <= highest):
+            raise SettingsError(
+                f"{name} = {value} is not possible.",
+                f"Give a number from {lowest:.12g} to {highest:.12g}.",
+            )
+    if "" in sampling.stop:
+        raise SettingsError("An empty stop string would end every reply.", "Leave it out.")
+    return sampling
+
+
+def with_value(sampling: Sampling, name: str, value: float) -> Sampling:
+    """`sampling` with the field `name` set to `value`, whole numbers where the field has them."""
+    exact = int(value) if FIELDS[name].decimals == 0 else float(value)
+    return checked(msgspec.structs.replace(sampling, **{name: exact}))
+
+
+def describe_change(before: Sampling, after: Sampling) -> str:
+    """What changed, in a few words: `temperature 0.80 → 1.20, top-p 0.95 → 0.80`."""
+    parts = [
+        f"{field.label} {field.show(getattr(before, name))} → {field.show(getattr(after, name))}"
+        for name, field in FIELDS.items()
+        if getattr(before, name) != getattr(after, name)
+    ]
+    if before.stop != after.stop:
+        parts.append("stop strings")
+    return ", ".join(parts)
