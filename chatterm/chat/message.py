@@ -57,10 +57,22 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return self.prompt_tokens + self.completion_tokens
 
 
+class Change(msgspec.Struct, frozen=True):
+    """Settings that came into force in a reply.
+
+    `token` is the index of the first token sampled under them, `offset` the character of the
+    reply's text where it begins; both -1 while there is none.
+    """
+
+    sampling: Sampling
+    token: int = -1
+    offset: int = -1
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One node of a conversation's tree.
 
-    settings[v] are the sampling settings of version v, which token records refer to; only replies
+    changes[v] are the sampling settings of version v, which token records refer to; only replies
     have any. `model` is the model's name. `created` is seconds since the epoch.
     """
 
@@ -72,5 +84,5 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
     problem: str = ""  # what went wrong, for the user, when ending is FAILED
     model: str = ""
-    settings: tuple[Sampling, ...] = ()
+    changes: tuple[Change, ...] = ()
     figures: Figures = Figures()

@@ -45,7 +45,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One number among the sampling settings: its range, steps, and words for its values."""
+    """One number among the sampling settings: its range, steps, and words for its values.
+
+    `stops`, where a field has them, are the places of its slider from left to right, for a range
+    that even steps would serve badly; any other value of the range can still be typed.
+    """
 
     name: str
     label: str
@@ -56,6 +60,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     default: float
     decimals: int
     effect: Callable[[float], str]
+    stops: tuple[float, ...] = ()
 
     def snap(self, value: float) -> float:
         """The nearest allowed value: in the range, on a step, exact in decimal."""
@@ -73,7 +78,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 def _temperature(value: float) -> str:
     if value == 0:
-        return "greedy: always the likeliest"
+        return "greedy"
     for limit, word in ((0.5, "steady"), (0.9, "balanced"), (1.2, "lively"), (1.6, "wild")):
         if value <= limit:
             return word
@@ -85,15 +90,15 @@ def _top_k(value: float) -> str:
 
 
 def _top_p(value: float) -> str:
-    return "off" if value >= 1 else f"likeliest {value * 100:.0f} % of the mass"
+    return "off" if value >= 1 else f"{value * 100:.0f} % of mass"
 
 
 def _min_p(value: float) -> str:
-    return "off" if value == 0 else f"≥ {value * 100:.3g} % of the best"
+    return "off" if value == 0 else f"≥ {value * 100:.3g} % of best"
 
 
 def _typical_p(value: float) -> str:
-    return "off" if value >= 1 else "only unsurprising tokens"
+    return "off" if value >= 1 else "no surprises"
 
 
 def _penalty(off: float) -> Callable[[float], str]:
@@ -124,6 +129,7 @@ def _field(
     steps: tuple[float, float],
     decimals: int,
     effect: Callable[[float], str],
+    stops: tuple[float, ...] = (),
 ) -> Field:
     return Field(
         name=name,
@@ -135,9 +141,12 @@ def _field(
         default=getattr(Sampling(), name),
         decimals=decimals,
         effect=effect,
+        stops=stops,
     )
 
 
+_WINDOWS = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, -1)
+_LENGTHS = (16, 32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, -1)
 _OFF_ONE, _OFF_ZERO = _penalty(1.0), _penalty(0.0)
 
 FIELDS: dict[str, Field] = {
@@ -149,10 +158,10 @@ FIELDS: dict[str, Field] = {
         _field("min_p", "min-p", (0, 0.5), (0.01, 0.05), 2, _min_p),
         _field("typical_p", "typical-p", (0.05, 1), (0.01, 0.1), 2, _typical_p),
         _field("repeat_penalty", "repeat penalty", (0.8, 2), (0.01, 0.1), 2, _OFF_ONE),
-        _field("repeat_last_n", "repeat window", (-1, 2048), (1, 64), 0, _window),
+        _field("repeat_last_n", "repeat window", (-1, 2048), (1, 64), 0, _window, _WINDOWS),
         _field("presence_penalty", "presence", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
         _field("frequency_penalty", "frequency", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
-        _field("max_tokens", "max tokens", (-1, 8192), (1, 128), 0, _max_tokens),
+        _field("max_tokens", "max tokens", (-1, 8192), (1, 128), 0, _max_tokens, _LENGTHS),
         _field("seed", "seed", (-1, 4294967294), (1, 1000), 0, _seed),
     )
 }

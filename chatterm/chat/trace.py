@@ -81,10 +81,6 @@ class Trace(msgspec.Struct, frozen=True):
         """This trace with more tokens at its end."""
         return Trace(self.records + records, {**self.pieces, **pieces})
 
-    def first_of_version(self, version: int) -> int | None:
-        """Index of the first token sampled under settings `version`, or None."""
-        return next((i for i in range(len(self)) if self[i].version == version), None)
-
 
 @overload
 def pack_ids(ids: array[int]) -> bytes: ...

@@ -9,7 +9,7 @@ Failed. The engine works on one run at a time, in the order of arrival; Stop and
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -61,12 +61,15 @@ class Unload(_Command, frozen=True, kw_only=True):
 class Generate(_Command, frozen=True, kw_only=True):
     """Write a reply to `messages`. Answers Started, Evaluated…, Tokens…, Finished | Failed.
 
-    When the last message is the assistant's, it is continued from its exact last token. With
-    `raw` the texts are joined and continued without a template. n_threads 0 leaves it as loaded.
+    When the last message is the assistant's, it is continued from its exact last token, and the
+    `end` of the new records counts from the start of that message's text. With `raw` the texts are
+    joined and continued without a template. Records say `version` until a Tune. n_threads 0 leaves
+    it as loaded.
     """
 
     messages: tuple[PromptMessage, ...]
     sampling: Sampling
+    version: int = 0
     raw: bool = False
     n_threads: int = 0
 
@@ -176,7 +179,8 @@ class Tokens(_Event, frozen=True, kw_only=True):
     """What was written since the last event of this kind.
 
     `text` is what these tokens add to the reply's text; it may lag behind `records`, by the
-    bytes of an unfinished character or the characters of a possible stop string. `records` are
+    bytes of an unfinished character (dropped when the reply ends within one, and completed when it
+    is continued) or the characters of a possible stop string. `records` are
     laid out by `trace.RECORD`; `pieces` are the bytes of tokens that the run names for the first
     time. `context_tokens` are in the KV cache now. tokens_per_s is of this reply so far.
     """
@@ -239,19 +243,22 @@ Event = (
     | Failed
 )
 
+# The events that end a run.
+LAST = (Loaded, Unloaded, Finished, Rendered, BareLoopDone, Failed)
+
 _encoder = msgspec.msgpack.Encoder()
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _events: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 
 
-def write(pipe: BinaryIO, message: Command | Event) -> None:
+def write(pipe: IO[bytes], message: Command | Event) -> None:
     """Write one frame and flush. Raises OSError or ValueError when the pipe is closed."""
     body = _encoder.encode(message)
     pipe.write(len(body).to_bytes(4, "little") + body)
     pipe.flush()
 
 
-def _read(pipe: BinaryIO) -> bytes | None:
+def _read(pipe: IO[bytes]) -> bytes | None:
     head = pipe.read(4)
     if len(head) < 4:
         return None
@@ -262,13 +269,13 @@ def _read(pipe: BinaryIO) -> bytes | None:
     return body if len(body) == length else None
 
 
-def read_command(pipe: BinaryIO) -> Command | None:
+def read_command(pipe: IO[bytes]) -> Command | None:
     """The next command, or None at the end of the pipe. Raises msgspec.MsgspecError."""
     body = _read(pipe)
     return None if body is None else _commands.decode(body)
 
 
-def read_event(pipe: BinaryIO) -> Event | None:
+def read_event(pipe: IO[bytes]) -> Event | None:
     """The next event, or None at the end of the pipe. Raises msgspec.MsgspecError."""
     body = _read(pipe)
     return None if body is None else _events.decode(body)
