@@ -82,7 +82,8 @@ def run(options: AskOptions, model: ModelOptions, sampling: Sampling, log: Path)
         with changed:
             changed.notify_all()
 
-    session = Session(Store(None), log, sampling, raw=options.raw, on_change=tell)
+    session = Session(Store(None), log, sampling, raw=options.raw)
+    session.on_change = tell
     asking = _Asking(session, changed)
     try:
         asking.load(model)

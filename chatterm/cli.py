@@ -18,10 +18,11 @@ import typer
 from chatterm import __version__, config
 from chatterm.chat.sampling import Sampling, checked
 from chatterm.config import Directories, Settings
-from chatterm.errors import ChattermError, ModelError, SettingsError
+from chatterm.errors import ChattermError, ModelError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from chatterm.session import ModelOptions
+    from chatterm.store import Store
 
 Model = Annotated[str | None, typer.Option("-m", "--model", help="A model: a GGUF file.")]
 Context = Annotated[int | None, typer.Option("-c", "--ctx-size", min=0, help="Context, in tokens.")]
@@ -157,6 +158,9 @@ def ask(
     directories, settings = _settings(flags)
     if tokens and not json:
         raise SettingsError("--tokens needs --json.", "Add --json, or leave --tokens out.")
+    found = model_options(directories, settings)
+    if found is None:
+        raise ModelError(no_model(directories))
     options = asking.AskOptions(
         messages=asking.conversation(prompt, _standard_input(), messages, settings.system),
         raw=raw,
@@ -165,9 +169,6 @@ def ask(
         stats=stats,
         show_prompt=show_prompt,
     )
-    found = model_options(directories, settings)
-    if found is None:
-        raise ModelError(no_model(directories))
     raise typer.Exit(asking.run(options, found, settings.sampling, directories.log))
 
 
@@ -260,12 +261,47 @@ def _remembered_model(directories: Directories) -> str:
 
 
 def _open_chat(flags: Flags, resume: int | None) -> None:
-    from chatterm.ui.app import run
+    from chatterm.session import ModelOptions, Session
+    from chatterm.store import Store
+    from chatterm.ui.app import ChattermApp, Outside
+    from chatterm.ui.themes import load_themes
 
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise SettingsError(
+            "A chat needs a terminal.", "In a script or a pipe, use: chatterm ask PROMPT"
+        )
     directories = Directories.of(os.environ)
     settings, problems = config.load_settings(directories.settings)
     settings = flags.over(config.with_environment(settings, os.environ))
-    run(directories, settings, problems, model_options(directories, settings), resume)
+    themes, theme_problems = load_themes(directories.themes)
+    options = model_options(directories, settings)
+    places = config.model_places(directories, os.environ)
+    store = Store(directories.database)
+    session = Session(store, directories.log, settings.sampling, system=settings.system)
+    outside = Outside(
+        load=options or ModelOptions(path=directories.models),
+        load_now=options is not None,
+        model_places=places,
+        find_models=lambda: config.find_models(places),
+        conversations=store.conversations,
+        themes=themes,
+        theme=settings.theme,
+        keys=settings.keys,
+        problems=[*problems, *theme_problems],
+    )
+    try:
+        if resume is not None:
+            session.open(resume or _last(store))
+        ChattermApp(session, outside).run()
+    finally:
+        session.close()
+
+
+def _last(store: Store) -> int:
+    conversations = store.conversations()
+    if not conversations:
+        raise StoreError("There is no chat to go on with yet.", "Run chatterm to begin one.")
+    return conversations[0].id
 
 
 def with_resume_value(arguments: list[str]) -> list[str]:

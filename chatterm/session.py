@@ -94,16 +94,15 @@ class Session:
         *,
         system: str = "",
         raw: bool = False,
-        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """A session with an empty conversation, which is stored with its first message.
 
         `system` begins each new conversation; with `raw` the model gets texts without a template.
         """
+        self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._system = clean(system)
         self._raw = raw
-        self._on_change = on_change
         self._lock = threading.RLock()
         self._state = State(sampling=checked(sampling))
         self._ids: dict[int, bytes] = {}  # the token ids of replies, as far as they were needed
@@ -472,7 +471,7 @@ class Session:
 
     def _set(self, **changes: Any) -> None:
         self._state = msgspec.structs.replace(self._state, **changes)
-        self._on_change()
+        self.on_change()
 
     def _say(self, problem: str = "", notice: str = "") -> None:
         self._set(problem=problem, notice=notice, said=self._state.said + 1)

@@ -1,0 +1,226 @@
+"""The program in the terminal: wiring only."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import App, SuspendNotSupported
+from textual.binding import Binding, BindingType
+from textual.theme import Theme
+
+from chatterm.chat.clean import clean, normalise_newlines
+from chatterm.chat.message import Role
+from chatterm.engine.protocol import Rendered
+from chatterm.errors import ChattermError
+from chatterm.session import ModelOptions, Session
+from chatterm.store import Conversation
+from chatterm.ui.keymap import checked_keymap
+from chatterm.ui.screens.chat import ChatScreen
+from chatterm.ui.screens.chats import ChatsScreen
+from chatterm.ui.screens.help import HelpScreen
+from chatterm.ui.screens.inspect import InspectScreen
+from chatterm.ui.screens.models import ModelsScreen
+from chatterm.ui.themes import own_variables
+from chatterm.ui.widgets.prompt import Prompt
+from chatterm.ui.widgets.slider import Slider
+from chatterm.ui.widgets.transcript import Transcript
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What the app needs of the world, so that it knows neither files nor the environment.
+
+    `load` is how models are loaded; its path is replaced by the one that is chosen, or loaded
+    right away when `load_now`. `problems` are told at the start.
+    """
+
+    load: ModelOptions
+    load_now: bool
+    model_places: Sequence[Path]
+    find_models: Callable[[], list[Path]]
+    conversations: Callable[[], list[Conversation]]
+    themes: Sequence[Theme]
+    theme: str
+    keys: dict[str, str]
+    problems: Sequence[str]
+
+
+class ChattermApp(App[None]):
+    """Shows a session."""
+
+    TITLE = "chatterm"
+    CSS_PATH = "app.tcss"
+    PAUSE_GC_ON_SCROLL = True
+    BINDINGS: ClassVar[list[BindingType]] = []
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, session: Session, outside: Outside) -> None:
+        super().__init__()
+        self._session = session
+        self._outside = outside
+        self._problems = list(outside.problems)
+        self._chat = ChatScreen(session)
+        for theme in outside.themes:
+            self.register_theme(theme)
+        self._set_theme(outside.theme)
+        self._use_keys(outside.keys)
+
+    def on_mount(self) -> None:
+        self.push_screen(self._chat)
+        self._session.on_change = self._chat.pulse.poke
+        self._tell_problems()
+        if self._outside.load_now:
+            self._session.load(self._outside.load)
+        elif self._session.state.model is None:
+            self._choose_model()
+        # What is loaded by now stays: later collections need not look at it again.
+        gc.freeze()
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The variables that chatterm's widgets use beside Textual's, for any theme."""
+        return own_variables(self.current_theme)
+
+    @on(ChatScreen.Wanted)
+    def _wanted(self, event: ChatScreen.Wanted) -> None:
+        getattr(self, f"_want_{event.what}")(event.argument)
+
+    def _want_help(self, _argument: str) -> None:
+        places = (
+            ("Everywhere", ChatScreen),
+            ("Prompt", Prompt),
+            ("Transcript", Transcript),
+            ("Sliders", Slider),
+        )
+        self.push_screen(HelpScreen((name, _bindings(place)) for name, place in places))
+
+    def _want_prompt(self, _argument: str) -> None:
+        screen = InspectScreen()
+
+        def answered(answer: Rendered | ChattermError) -> None:
+            self.call_from_thread(screen.show, answer)
+
+        try:
+            self._session.render(answered, self._chat.draft())
+        except ChattermError as error:
+            self._tell(error)
+        else:
+            self.push_screen(screen)
+
+    def _want_models(self, argument: str) -> None:
+        if argument:
+            self._load(Path(argument).expanduser().absolute())
+        else:
+            self._choose_model()
+
+    def _want_chats(self, _argument: str) -> None:
+        def chosen(conversation: int | None) -> None:
+            if conversation is not None:
+                self._try(lambda: self._session.open(conversation))
+
+        self._try(lambda: self.push_screen(ChatsScreen(self._outside.conversations()), chosen))
+
+    def _want_save(self, argument: str) -> None:
+        file = Path(argument or "chat.md").expanduser()
+        try:
+            with file.open("x", encoding="utf-8") as out:
+                out.write(_as_markdown(self._session))
+        except OSError as error:
+            self.notify(
+                f"{file} cannot be written: {error.strerror}.", severity="error", markup=False
+            )
+        else:
+            self.notify(f"Saved as {file.absolute()}.", markup=False)
+
+    def _want_theme(self, argument: str) -> None:
+        if argument:
+            self._set_theme(argument)
+            self._tell_problems()
+        else:
+            self.search_themes()
+
+    def _want_quit(self, _argument: str) -> None:
+        self.exit()
+
+    def _want_editor(self, text: str) -> None:
+        try:
+            edited = self._edit(text)
+        except (OSError, SuspendNotSupported) as error:
+            self.notify(
+                f"The editor cannot be opened: {error}. Set $EDITOR.",
+                severity="error",
+                markup=False,
+            )
+        else:
+            self._chat.query_one(Prompt).set_text(edited)
+
+    def _edit(self, text: str) -> str:
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "prompt.md")
+            file.write_text(text, encoding="utf-8")
+            with self.suspend():
+                subprocess.run([*shlex.split(editor), str(file)], check=False)
+            self.refresh()
+            edited = file.read_text(encoding="utf-8", errors="replace")
+        return clean(normalise_newlines(edited)).removesuffix("\n")
+
+    def _choose_model(self) -> None:
+        def chosen(path: Path | None) -> None:
+            if path is not None:
+                self._load(path)
+
+        self.push_screen(
+            ModelsScreen(self._outside.model_places, self._outside.find_models), chosen
+        )
+
+    def _load(self, path: Path) -> None:
+        self._try(
+            lambda: self._session.load(msgspec.structs.replace(self._outside.load, path=path))
+        )
+
+    def _set_theme(self, name: str) -> None:
+        if name in self.available_themes:
+            self.theme = name
+        else:
+            known = ", ".join(sorted(self.available_themes))
+            self._problems.append(f"There is no theme {name!r}. Known are {known}.")
+
+    def _use_keys(self, keys: dict[str, str]) -> None:
+        known = [b for place in (ChatScreen, Prompt, Transcript, Slider) for b in _bindings(place)]
+        usable, problems = checked_keymap(keys, known)
+        self.set_keymap(usable)
+        self._problems += problems
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except ChattermError as error:
+            self._tell(error)
+
+    def _tell_problems(self) -> None:
+        problems, self._problems = self._problems, []
+        for problem in problems:
+            self.notify(problem, severity="warning", timeout=12, markup=False)
+
+    def _tell(self, error: ChattermError) -> None:
+        self.notify(str(error), severity="error", timeout=10, markup=False)
+
+
+def _bindings(place: type) -> list[Binding]:
+    return list(Binding.make_bindings(place.__dict__.get("BINDINGS", ())))
+
+
+def _as_markdown(session: Session) -> str:
+    names = {Role.USER: "You", Role.SYSTEM: "System"}
+    return "\n\n".join(
+        f"## {names.get(message.role, message.model)}\n\n{message.text}"
+        for message in session.state.tree.path()
+    )

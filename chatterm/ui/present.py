@@ -1,0 +1,206 @@
+"""What the screen shows of a session, as values: pure functions from `State`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import msgspec
+
+from chatterm.chat.clean import clean_line
+from chatterm.chat.message import Ending, Message, Role
+from chatterm.chat.sampling import describe_change
+from chatterm.engine.protocol import ModelInfo
+from chatterm.session import State
+from chatterm.ui.widgets.action_bar import Action
+from chatterm.ui.widgets.status_line import Status, duration
+from chatterm.ui.widgets.transcript import Entry, Mark
+
+_QUEUED_KEY = -1  # counted down: keys of what waits its turn, which has no message yet
+
+
+def entries(state: State) -> list[Entry]:
+    """The active path, and below it what waits its turn."""
+    shown = [entry(state, message) for message in state.tree.path()]
+    for index, text in enumerate(state.queue):
+        shown.append(
+            Entry(
+                key=_QUEUED_KEY - index,
+                role=Role.USER,
+                title="You",
+                note="waits its turn",
+                text=text,
+                plain=True,
+            )
+        )
+    return shown
+
+
+def entry(state: State, message: Message) -> Entry:
+    """One message of the active path."""
+    siblings = state.tree.siblings(message.id)
+    place = siblings.index(message.id) + 1
+    writing = state.running is not None and state.running.message == message.id
+    return Entry(
+        key=message.id,
+        role=message.role,
+        title=_title(message),
+        badge=f"‹{place}/{len(siblings)}›" if len(siblings) > 1 else "",
+        note=note(state, message),
+        text=message.text,
+        marks=marks(message),
+        open=writing,
+        plain=message.role is not Role.ASSISTANT or is_base(state),
+    )
+
+
+def _title(message: Message) -> str:
+    if message.role is Role.ASSISTANT:
+        return clean_line(message.model, 40) or "Model"
+    return "You" if message.role is Role.USER else "System"
+
+
+def note(state: State, message: Message) -> str:
+    """What is said beside a reply's title: how it goes, or how it ended."""
+    if message.role is not Role.ASSISTANT:
+        return ""
+    if state.running and state.running.message == message.id:
+        return _running_note(state)
+    figures = message.figures
+    tokens = plural(figures.completion_tokens, "token")
+    if message.ending is Ending.STOPPED:
+        took = f", in {duration(figures.stop_s)}" if figures.stop_s is not None else ""
+        return f"stopped by you after {tokens}{took}"
+    return {
+        Ending.LENGTH: f"ended at the limit of {tokens}",
+        Ending.CONTEXT: f"ended after {tokens}: the context is full",
+        Ending.FAILED: message.problem,
+        None: "interrupted: the program ended while this was written",
+    }.get(message.ending, "")
+
+
+def _running_note(state: State) -> str:
+    running = state.running
+    assert running
+    if running.phase == "stopping":
+        return "stopping…"
+    if running.phase == "reading":
+        return f"reading {running.evaluated * 100:.0f} %" if running.evaluated else "reading"
+    if running.phase == "waiting":
+        return "waiting for the model" if state.loading is not None else "waiting"
+    return ""
+
+
+def marks(message: Message) -> tuple[Mark, ...]:
+    """The places where the settings of a reply changed under it, and how."""
+    placed = [change for change in message.changes if change.token >= 0]
+    found = []
+    for before, after in pairwise(placed):
+        if label := describe_change(before.sampling, after.sampling):
+            found.append(Mark(after.offset, label))
+    return tuple(found)
+
+
+def is_base(state: State) -> bool:
+    """Whether the model has no chat template, so that the chat is a text that it continues."""
+    return state.model is not None and not state.model.has_template
+
+
+def model_name(model: ModelInfo) -> str:
+    """A model's name with its quantisation, cleaned."""
+    name, quantisation = clean_line(model.name, 50), clean_line(model.quantisation, 20)
+    return name if quantisation.lower() in name.lower() else f"{name} {quantisation}"
+
+
+def header(state: State) -> tuple[str, str]:
+    """The conversation's title, and the model."""
+    if state.loading is not None and state.options:
+        model = f"loading {clean_line(state.options.path.name, 40)} {state.loading * 100:.0f} %"
+    else:
+        model = model_name(state.model) if state.model else "no model"
+    return state.title or "New chat", model
+
+
+def status(state: State) -> Status:
+    """The status line: of the reply that runs, else of the last one on the active path."""
+    model, running = state.model, state.running
+    shown = Status(
+        device=_device(model) if model else "",
+        n_ctx=model.n_ctx if model else 0,
+        phase=_phase(state),
+        base=is_base(state),
+    )
+    path = state.tree.path()
+    if running and running.phase in ("reading", "writing", "stopping"):
+        return msgspec.structs.replace(
+            shown,
+            context_tokens=running.context_tokens,
+            cached_tokens=running.cached_tokens,
+            tokens=running.tokens,
+            tokens_per_s=running.tokens_per_s,
+            ttft_s=running.ttft_s,
+        )
+    if path and path[-1].figures.completion_tokens:
+        figures = path[-1].figures
+        return msgspec.structs.replace(
+            shown,
+            context_tokens=figures.context_tokens,
+            cached_tokens=figures.cached_tokens,
+            tokens=figures.completion_tokens,
+            tokens_per_s=figures.tokens_per_s,
+            ttft_s=figures.ttft_s,
+            stop_s=figures.stop_s,
+        )
+    return shown
+
+
+def _device(model: ModelInfo) -> str:
+    if model.gpu_layers:
+        share = (
+            "" if model.gpu_layers >= model.n_layers else f" {model.gpu_layers}/{model.n_layers}"
+        )
+        return f"{clean_line(model.device, 24)}{share}"
+    return plural(model.n_threads, "thread")
+
+
+def _phase(state: State) -> str:
+    if state.loading is not None:
+        return f"loading {state.loading * 100:.0f} %"
+    if state.running is None:
+        return ""
+    if state.running.phase == "reading":
+        return f"reading the prompt {state.running.evaluated * 100:.0f} %"
+    return state.running.phase
+
+
+def actions(state: State, rephrasing: bool) -> list[Action]:
+    """What can be done now, for the bar above the prompt."""
+    if state.running and state.running.phase != "stopping":
+        return [Action("stop", "esc", "■ Stop", urgent=True)]
+    if state.loading is not None:
+        return [Action("stop", "esc", "cancel loading")]
+    if rephrasing:
+        return [Action("submit", "⏎", "ask as a new branch"), Action("leave", "esc", "leave it")]
+    path = state.tree.path()
+    if state.running or not path or path[-1].role is not Role.ASSISTANT:
+        return []
+    unfinished = path[-1].ending is not Ending.EOG and path[-1].ending is not Ending.STOP
+    offered = [Action("rephrase", "esc", "rephrase"), Action("retry", "^r", "retry")]
+    if unfinished and path[-1].text:
+        offered.append(Action("resume", "^o", "continue"))
+    return offered
+
+
+def placeholder(state: State, rephrasing: int | None) -> str:
+    """What an empty prompt says."""
+    if rephrasing is not None:
+        return "Ask it otherwise…"
+    if state.running:
+        return "Type while it writes; Enter waits its turn…"
+    if is_base(state):
+        return "Begin a text, and the model goes on with it…"
+    return "Ask anything…"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 token`, `23 tokens`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

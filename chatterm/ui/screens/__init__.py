@@ -1,0 +1,1 @@
+"""The screens: they ask the session, and lay out widgets that know nothing of it."""

@@ -1,0 +1,86 @@
+"""Choose a model, or learn what one is and how to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from chatterm.chat.clean import clean_line
+from chatterm.ui.screens.dialog import Dialog
+
+ABOUT = (
+    "A model is a GGUF file, the format of llama.cpp: all of a language model in one file, "
+    "run on this machine. A good first one has 1 to 8 billion parameters, quantised as Q4_K_M "
+    "(1 to 5 GB). Look for “GGUF” at huggingface.co, download the file, and give its path here "
+    "or put it into the first of these directories:"
+)
+
+
+class ModelsScreen(Dialog[Path | None]):
+    """Choose a model; the result is its path. Files are looked for in the background."""
+
+    def __init__(self, places: Sequence[Path], find: Callable[[], list[Path]]) -> None:
+        """`places` are told to the user; `find` looks there and may take a while."""
+        super().__init__()
+        self._places = places
+        self._find = find
+        self._found: list[Path] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Static("Models", classes="box-title", markup=False)
+            yield Input(placeholder="Path of a GGUF file…", id="path")
+            yield OptionList(id="choices", markup=False)
+            yield Static(self._about(), id="about", markup=False)
+            yield Static("⏎ load   tab to the list   esc close", classes="box-keys", markup=False)
+
+    def on_mount(self) -> None:
+        choices = self.query_one(OptionList)
+        choices.add_option(Option(Content("Looking for models…"), disabled=True))
+        self._look()
+
+    def _about(self) -> str:
+        return "\n".join([ABOUT, *(f"  {clean_line(str(place), 120)}" for place in self._places)])
+
+    @work(thread=True)
+    def _look(self) -> None:
+        found = [(path, _size(path)) for path in self._find()]
+        self.app.call_from_thread(self._show, found)
+
+    def _show(self, found: list[tuple[Path, str]]) -> None:
+        choices = self.query_one(OptionList)
+        choices.clear_options()
+        self._found = [path for path, _ in found]
+        for index, (path, size) in enumerate(found):
+            line = Content.assemble(
+                f"{clean_line(path.name, 60)}  ",
+                (f"{size}  {clean_line(str(path.parent), 80)}", "$foreground-muted"),
+            )
+            choices.add_option(Option(line, id=str(index)))
+        if not found:
+            choices.add_option(Option(Content("No GGUF file was found."), disabled=True))
+
+    @on(Input.Submitted)
+    def _given(self, event: Input.Submitted) -> None:
+        if event.value.strip():
+            self.dismiss(Path(event.value.strip().strip("'\"")).expanduser().absolute())
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        if event.option_id:
+            self.dismiss(self._found[int(event.option_id)])
+
+
+def _size(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return "?"
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

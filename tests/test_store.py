@@ -1,0 +1,174 @@
+"""store: real SQLite files."""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from chatterm.chat.message import Change, Ending, Figures, Message, Role
+from chatterm.chat.sampling import Sampling
+from chatterm.chat.trace import RECORD, Trace
+from chatterm.errors import StoreError
+from chatterm.recorder import Recorder
+from chatterm.store import MIGRATIONS, Store
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "chatterm.db"
+
+
+def user(text: str, parent: int | None = None) -> Message:
+    return Message(id=0, parent=parent, role=Role.USER, text=text, created=1.5)
+
+
+def reply(parent: int) -> Message:
+    changes = (Change(Sampling(temperature=0.1, stop=("\n",)), 0, 0),)
+    return Message(
+        id=0,
+        parent=parent,
+        role=Role.ASSISTANT,
+        text="",
+        created=2.5,
+        model="tiny",
+        changes=changes,
+    )
+
+
+def records(*tokens: int) -> bytes:
+    return b"".join(RECORD.pack(token, 0.5, 0, 0, 0, 0, *[0] * 30) for token in tokens)
+
+
+def test_what_is_stored_is_there_in_another_program(file: Path) -> None:
+    store = Store(file)
+    conversation = store.create("A title", Sampling(top_k=7))
+    question = store.add(conversation, user("Hello"))
+    answer = store.add(conversation, reply(question.id))
+    done = Message(
+        id=answer.id,
+        parent=question.id,
+        role=Role.ASSISTANT,
+        text="Hi",
+        created=2.5,
+        ending=Ending.STOPPED,
+        model="tiny",
+        changes=answer.changes,
+        figures=Figures(prompt_tokens=3, stop_s=0.004),
+    )
+    store.update(done, records(5, 6), {5: b"H", 6: b"i"})
+
+    other = Store(file)
+    title, sampling, tree = other.load(conversation)
+    assert (title, sampling) == ("A title", Sampling(top_k=7))
+    assert tree.path() == (question, done)
+    assert other.trace(answer.id) == Trace(records(5, 6), {5: b"H", 6: b"i"})
+    assert [found.messages for found in other.conversations()] == [2]
+
+
+def test_a_trace_grows_in_pieces(file: Path) -> None:
+    store = Store(file)
+    conversation = store.create("", Sampling())
+    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    store.update(answer, records(1), {1: b"a"})
+    store.update(answer, records(2, 1), {2: b"b"})
+    assert list(store.trace(answer.id).ids()) == [1, 2, 1]
+    assert store.trace(answer.id).pieces == {1: b"a", 2: b"b"}
+
+
+def test_the_active_branch_is_remembered(file: Path) -> None:
+    store = Store(file)
+    conversation = store.create("", Sampling())
+    first = store.add(conversation, user("one"))
+    store.add(conversation, user("two"))
+    _, _, tree = store.load(conversation)
+    store.activate(conversation, tree.selected(first.id).path())
+    assert [message.text for message in store.load(conversation)[2].path()] == ["one"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_others_cannot_read_the_conversations(file: Path) -> None:
+    store = Store(file)
+    store.create("", Sampling())
+    for made in file.parent.iterdir():
+        assert stat.S_IMODE(made.stat().st_mode) == 0o600, made
+
+
+def test_two_programs_write_side_by_side(file: Path) -> None:
+    one, two = Store(file), Store(file)
+    for index in range(20):
+        (one if index % 2 else two).create(str(index), Sampling())
+    assert len(one.conversations()) == len(two.conversations()) == 20
+
+
+def test_a_newer_database_is_refused_and_left_alone(file: Path) -> None:
+    Store(file).close()
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA user_version = 999")
+    with pytest.raises(StoreError, match="newer chatterm"):
+        Store(file)
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (999,)
+
+
+def test_migrations_are_counted(file: Path) -> None:
+    Store(file).close()
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"not a database, " * 100)
+    with pytest.raises(StoreError, match=r"chatterm\.db is damaged"):
+        Store(file)
+    assert file.read_bytes() == b"not a database, " * 100
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="CHATTERM_DATA_DIR"):
+        Store(tmp_path / "file" / "chatterm.db")
+
+
+def test_an_unknown_conversation_is_said(file: Path) -> None:
+    with pytest.raises(StoreError, match="no conversation 12"):
+        Store(file).load(12)
+
+
+def test_small_values_are_remembered(file: Path) -> None:
+    store = Store(file)
+    assert store.recall("model") is None
+    store.remember("model", "a.gguf")
+    store.remember("model", "b.gguf")
+    assert Store(file).recall("model") == "b.gguf"
+
+
+def test_deleting_a_conversation_deletes_its_messages_and_traces(file: Path) -> None:
+    store = Store(file)
+    conversation = store.create("", Sampling())
+    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    store.update(answer, records(1), {1: b"a"})
+    store.delete(conversation)
+    with sqlite3.connect(file) as db:
+        for table in ("conversations", "messages", "active", "traces"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608
+
+
+def test_a_recorder_keeps_what_could_not_be_stored_and_tries_again(file: Path) -> None:
+    store = Store(file)
+    conversation = store.create("", Sampling())
+    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    problems: list[StoreError] = []
+    recorder = Recorder(store, problems.append)
+    with sqlite3.connect(file) as db:
+        db.execute("ALTER TABLE traces RENAME TO elsewhere")
+    recorder.add(answer, records(1), {1: b"a"})
+    with pytest.raises(StoreError):
+        recorder.flush()
+    with sqlite3.connect(file) as db:
+        db.execute("ALTER TABLE elsewhere RENAME TO traces")
+    recorder.add(answer, records(2), {2: b"b"})
+    recorder.close()
+    assert store.trace(answer.id) == Trace(records(1, 2), {1: b"a", 2: b"b"})
