@@ -20,7 +20,8 @@ from chatterm.chat.sampling import Sampling
 from chatterm.chat.trace import Trace
 from chatterm.engine.protocol import Rendered
 from chatterm.errors import ChattermError, EngineError, PromptError
-from chatterm.session import ModelOptions, Session
+from chatterm.session import Session
+from chatterm.state import ModelOptions
 from chatterm.store import Store
 
 INTERRUPTED = 130

@@ -23,7 +23,7 @@ from chatterm.client import Client, Died
 from chatterm.engine import protocol
 from chatterm.engine.protocol import Event, PromptMessage
 from chatterm.errors import EngineError
-from chatterm.session import ModelOptions
+from chatterm.state import ModelOptions
 
 DECODE_TOKENS = 128
 PROMPT_TOKENS = 512

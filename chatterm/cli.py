@@ -21,7 +21,7 @@ from chatterm.config import Directories, Settings
 from chatterm.errors import ChattermError, ModelError, SettingsError, StoreError
 
 if TYPE_CHECKING:
-    from chatterm.session import ModelOptions
+    from chatterm.state import ModelOptions
     from chatterm.store import Store
 
 Model = Annotated[str | None, typer.Option("-m", "--model", help="A model: a GGUF file.")]
@@ -221,7 +221,7 @@ def _standard_input() -> str:
 
 def model_options(directories: Directories, settings: Settings) -> ModelOptions | None:
     """The model to load: the one that was named, else the one used last, else None."""
-    from chatterm.session import ModelOptions
+    from chatterm.state import ModelOptions
 
     name = settings.model or _remembered_model(directories)
     if not name:
@@ -261,7 +261,8 @@ def _remembered_model(directories: Directories) -> str:
 
 
 def _open_chat(flags: Flags, resume: int | None) -> None:
-    from chatterm.session import ModelOptions, Session
+    from chatterm.session import Session
+    from chatterm.state import ModelOptions
     from chatterm.store import Store
     from chatterm.ui.app import ChattermApp, Outside
     from chatterm.ui.themes import load_themes

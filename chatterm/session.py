@@ -21,66 +21,17 @@ import msgspec
 from chatterm.chat.clean import clean, clean_line, normalise_newlines
 from chatterm.chat.message import Change, Ending, Figures, Message, Role
 from chatterm.chat.sampling import Sampling, checked
-from chatterm.chat.trace import Trace, pack_ids
+from chatterm.chat.trace import Trace, pack_ids, placed
 from chatterm.chat.tree import Tree
 from chatterm.client import Client, Died
 from chatterm.engine import protocol
-from chatterm.engine.protocol import Event, ModelInfo, PromptMessage
+from chatterm.engine.protocol import Event, PromptMessage
 from chatterm.errors import ChattermError, EngineError, ModelError, PromptError, StoreError
 from chatterm.recorder import Recorder
+from chatterm.state import ModelOptions, Running, State
 from chatterm.store import Store
 
 TITLE_LENGTH = 60
-
-
-class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model, and how to load it; the numbers are those of `protocol.Load`."""
-
-    path: Path
-    n_ctx: int = 0
-    n_gpu_layers: int = -1
-    n_threads: int = 0
-
-
-class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply that is being written. `phase`: waiting, reading, writing or stopping.
-
-    `evaluated` is the part, 0…1, of the prompt tokens to evaluate that are done.
-    """
-
-    run: int
-    message: int
-    began: float
-    phase: str = "waiting"
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    evaluated: float = 0.0
-    tokens: int = 0
-    tokens_per_s: float = 0.0
-    context_tokens: int = 0
-    ttft_s: float = 0.0
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """All that can be shown of a session. `loading`, 0…1, is None when no model is loading.
-
-    `problem` and `notice` are the last thing that went wrong and the last worth saying, for the
-    user; `said` counts both, so that the same words twice are two notices.
-    """
-
-    conversation: int | None = None
-    title: str = ""
-    tree: Tree = Tree()
-    sampling: Sampling
-    running: Running | None = None
-    queue: tuple[str, ...] = ()
-    options: ModelOptions | None = None
-    loading: float | None = None
-    load_s: float = 0.0
-    model: ModelInfo | None = None
-    problem: str = ""
-    notice: str = ""
-    said: int = 0
 
 
 class Session:
@@ -140,10 +91,12 @@ class Session:
             self._load(options)
 
     def cancel_load(self) -> None:
-        """Give up loading."""
+        """Give up loading; what the engine still says of it is dropped."""
         with self._lock:
             if self._state.loading is not None:
                 self._client.stop(self._load_run)
+                self._load_run = 0
+                self._set(loading=None)
 
     # What the user says and how they steer
 
@@ -431,7 +384,7 @@ class Session:
         message = msgspec.structs.replace(
             message,
             text=message.text + clean(event.text),
-            changes=_placed(message, news, before),
+            changes=placed(message.changes, news, before, len(message.text)),
         )
         self._update(message, event)
         self._progress(
@@ -532,22 +485,3 @@ class Session:
 def _error(event: protocol.Failed) -> ChattermError:
     kinds = {kind.__name__: kind for kind in (ModelError, PromptError)}
     return kinds.get(event.kind, EngineError)(clean(event.title), clean(event.advice))
-
-
-def _placed(message: Message, news: Trace, before: int) -> tuple[Change, ...]:
-    """The message's changes, with the place of those that `news` has the first token of.
-
-    `before` is the number of the reply's tokens before `news`.
-    """
-    changes = message.changes
-    if all(change.token >= 0 for change in changes):
-        return changes
-    placed = list(changes)
-    end = len(message.text)
-    for index in range(len(news)):
-        record = news[index]
-        if record.version < len(placed) and placed[record.version].token < 0:
-            sampling = placed[record.version].sampling
-            placed[record.version] = Change(sampling, before + index, end)
-        end = record.end
-    return tuple(placed)

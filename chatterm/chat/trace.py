@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Mapping
-from typing import overload
+from collections.abc import Mapping, Sequence
 
 import msgspec
+
+from chatterm.chat.message import Change
 
 ALTERNATIVES = 10
 
@@ -77,16 +78,24 @@ class Trace(msgspec.Struct, frozen=True):
         starts = range(0, len(self.records) - RECORD.size + 1, RECORD.size)
         return array("I", (_ID.unpack_from(self.records, start)[0] for start in starts))
 
-    def extended(self, records: bytes, pieces: Mapping[int, bytes]) -> Trace:
-        """This trace with more tokens at its end."""
-        return Trace(self.records + records, {**self.pieces, **pieces})
+
+def placed(changes: tuple[Change, ...], news: Trace, before: int, end: int) -> tuple[Change, ...]:
+    """The changes of a reply's settings, with the place of those that came into force in `news`.
+
+    `before` is the number of the reply's tokens before `news`, `end` the characters of their text.
+    """
+    if all(change.token >= 0 for change in changes):
+        return changes
+    found = list(changes)
+    for index in range(len(news)):
+        record = news[index]
+        if record.version < len(found) and found[record.version].token < 0:
+            found[record.version] = Change(found[record.version].sampling, before + index, end)
+        end = record.end
+    return tuple(found)
 
 
-@overload
-def pack_ids(ids: array[int]) -> bytes: ...
-@overload
-def pack_ids(ids: list[int]) -> bytes: ...
-def pack_ids(ids: array[int] | list[int]) -> bytes:
+def pack_ids(ids: Sequence[int] | array[int]) -> bytes:
     """Token ids as little-endian unsigned 32-bit integers."""
     return struct.pack(f"<{len(ids)}I", *ids)
 

@@ -21,7 +21,8 @@ from chatterm.chat.clean import clean, normalise_newlines
 from chatterm.chat.message import Role
 from chatterm.engine.protocol import Rendered
 from chatterm.errors import ChattermError
-from chatterm.session import ModelOptions, Session
+from chatterm.session import Session
+from chatterm.state import ModelOptions
 from chatterm.store import Conversation
 from chatterm.ui.keymap import checked_keymap
 from chatterm.ui.screens.chat import ChatScreen

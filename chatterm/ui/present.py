@@ -10,7 +10,7 @@ from chatterm.chat.clean import clean_line
 from chatterm.chat.message import Ending, Message, Role
 from chatterm.chat.sampling import describe_change
 from chatterm.engine.protocol import ModelInfo
-from chatterm.session import State
+from chatterm.state import State
 from chatterm.ui.widgets.action_bar import Action
 from chatterm.ui.widgets.status_line import Status, duration
 from chatterm.ui.widgets.transcript import Entry, Mark

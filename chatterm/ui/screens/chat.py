@@ -21,7 +21,8 @@ from textual.widgets import Static
 from chatterm.chat.message import Message, Role
 from chatterm.chat.sampling import FIELDS, with_value
 from chatterm.errors import ChattermError
-from chatterm.session import Session, State
+from chatterm.session import Session
+from chatterm.state import State
 from chatterm.ui import commands, present
 from chatterm.ui.pulse import Pulse
 from chatterm.ui.widgets.action_bar import ActionBar
