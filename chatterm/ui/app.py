@@ -27,6 +27,7 @@ from chatterm.store import Conversation
 from chatterm.ui.keymap import checked_keymap
 from chatterm.ui.screens.chat import ChatScreen
 from chatterm.ui.screens.chats import ChatsScreen
+from chatterm.ui.screens.confirm import ConfirmScreen
 from chatterm.ui.screens.help import HelpScreen
 from chatterm.ui.screens.inspect import InspectScreen
 from chatterm.ui.screens.models import ModelsScreen
@@ -146,6 +147,13 @@ class ChattermApp(App[None]):
             self._tell_problems()
         else:
             self.search_themes()
+
+    def _want_link(self, url: str) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.open_url(url)
+
+        self.push_screen(ConfirmScreen("Open this in the browser?", url), answered)
 
     def _want_quit(self, _argument: str) -> None:
         self.exit()

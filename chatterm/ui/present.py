@@ -201,6 +201,22 @@ def placeholder(state: State, rephrasing: int | None) -> str:
     return "Ask anything…"
 
 
+def welcome(state: State) -> str:
+    """What an empty chat says."""
+    if state.model is None:
+        return "F4 chooses a model."
+    if is_base(state):
+        return (
+            "This is a base model: it has no chat template and answers no questions.\n"
+            "Begin a text, and it goes on with it."
+        )
+    return (
+        "Ask something, and watch it being written.\n"
+        "Move a slider meanwhile: the next token heeds it.\n"
+        "Gone off track? esc stops, esc again rephrases."
+    )
+
+
 def plural(count: int, noun: str) -> str:
     """`1 token`, `23 tokens`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

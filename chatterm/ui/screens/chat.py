@@ -54,8 +54,8 @@ class ChatScreen(Screen[None]):
     ]
 
     class Wanted(TextualMessage):
-        """Something that is not this screen's to do: help, prompt, models, chats, theme, editor
-        or quit. `argument` is a theme's name or the editor's text."""
+        """Something that is not this screen's to do: help, prompt, models, chats, theme, save,
+        editor, link or quit. `argument` is a name, path, text or address."""
 
         def __init__(self, what: str, argument: str = "") -> None:
             super().__init__()
@@ -141,6 +141,7 @@ class ChatScreen(Screen[None]):
         self.query_one(StatusLine).show(present.status(state))
         self.query_one(ActionBar).show(present.actions(state, self._rephrasing is not None))
         self.query_one(Prompt).set_placeholder(present.placeholder(state, self._rephrasing))
+        self.query_one("#empty", Static).update(present.welcome(state))
         self.set_class(not state.tree.messages, "-empty")
         self.set_class(state.running is not None, "-writing")
 
@@ -282,6 +283,14 @@ class ChatScreen(Screen[None]):
     @on(Transcript.SiblingWanted)
     def _sibling_wanted(self, event: Transcript.SiblingWanted) -> None:
         self._switch(event.key, event.offset)
+
+    @on(Transcript.Copied)
+    def _copied(self, event: Transcript.Copied) -> None:
+        self.notify(event.what, timeout=2, markup=False)
+
+    @on(Transcript.LinkClicked)
+    def _link_clicked(self, event: Transcript.LinkClicked) -> None:
+        self.post_message(self.Wanted("link", event.url))
 
     def _switch(self, message_id: int, step: int) -> None:
         sibling = self.session.state.tree.sibling(message_id, step)

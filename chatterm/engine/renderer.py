@@ -1,0 +1,105 @@
+"""Has chat templates rendered by a process of its own, and starts another when that one ends.
+
+Invariant: `render` returns within the template process's time limit, and that process ends when
+this one does, because its standard input closes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chatterm.chat.clean import clean_line
+from chatterm.errors import PromptError
+
+_ADVICE = "Send the text without a template (--raw), or choose another model."
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One message as a template sees it; `tokens` are those it was made of, if it is known."""
+
+    role: str
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+class TemplateFailed(PromptError):
+    """A template gave no text. `refused`: it said itself that it does not take such messages."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(f"The model's chat template failed: {clean_line(reason)}", _ADVICE)
+        self.reason = clean_line(reason)
+        self.refused = refused
+
+
+class TemplateProcess:
+    """The process that renders, one request at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it ahead of the first request, which then need not wait for it."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "chatterm.engine.template"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Its answer. Raises TemplateFailed when it ended instead."""
+        self.start()
+        process = self._process
+        assert process and process.stdin and process.stdout
+        try:
+            process.stdin.write(msgspec.json.encode(request) + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            self._end()
+            raise TemplateFailed("it takes too long or too much memory")
+        return msgspec.json.decode(answer, type=dict[str, Any])
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.communicate()
+
+
+class Renderer:
+    """One template, with the variables that stay the same."""
+
+    def __init__(
+        self, process: TemplateProcess, template: str, variables: Mapping[str, Any]
+    ) -> None:
+        self.template = template
+        self._process = process
+        self._variables = variables
+
+    def render(self, turns: Sequence[Turn], **variables: Any) -> str:
+        """The template's text for these messages, ready for a reply. Raises TemplateFailed."""
+        answer = self._process.ask(
+            {
+                "template": self.template,
+                "variables": {
+                    "messages": [{"role": turn.role, "content": turn.text} for turn in turns],
+                    "tools": None,
+                    "documents": None,
+                    "add_generation_prompt": True,
+                    **self._variables,
+                    **variables,
+                },
+            }
+        )
+        if answer["error"]:
+            raise TemplateFailed(answer["error"], refused=answer["refused"])
+        text: str = answer["text"]
+        return text

@@ -1,0 +1,152 @@
+"""Fenced code -> lines of runs, highlighted as it is written.
+
+Code is highlighted in stretches of some lines, each by itself, whose ends depend only on the text
+before them: once a stretch has ended its lines never change, and a growing fence costs what its
+last stretch costs. A stretch does not end within a string or comment, unless it is very long.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Token, _TokenType
+from pygments.util import ClassNotFound
+
+from chatterm.ui.markdown import ink
+from chatterm.ui.markdown.wrap import Run, verbatim
+
+_SHORT, _LONG, _LONGEST, _STEP = 8, 24, 96, 8
+_MAX_LINE = 2_000  # longer lines are data, not code to read
+_INKS: Final[dict[object, int]] = {
+    Token.Comment: ink.COMMENT,
+    Token.Comment.Preproc: ink.KEYWORD,
+    Token.Generic.Deleted: ink.DELETED,
+    Token.Generic.Emph: ink.EMPHASIS,
+    Token.Generic.Heading: ink.NAME,
+    Token.Generic.Inserted: ink.INSERTED,
+    Token.Generic.Prompt: ink.COMMENT,
+    Token.Generic.Strong: ink.STRONG,
+    Token.Generic.Subheading: ink.NAME,
+    Token.Keyword: ink.KEYWORD,
+    Token.Keyword.Constant: ink.NUMBER,
+    Token.Keyword.Type: ink.TYPE,
+    Token.Literal.Number: ink.NUMBER,
+    Token.Literal.String: ink.STRING,
+    Token.Name.Attribute: ink.NAME,
+    Token.Name.Builtin: ink.TYPE,
+    Token.Name.Class: ink.NAME,
+    Token.Name.Decorator: ink.TYPE,
+    Token.Name.Exception: ink.TYPE,
+    Token.Name.Function: ink.NAME,
+    Token.Name.Tag: ink.KEYWORD,
+    Token.Operator.Word: ink.KEYWORD,
+}
+_UNBROKEN: Final = ink.STRING | ink.COMMENT
+
+
+@lru_cache(maxsize=256)
+def _ink(token: _TokenType) -> int:
+    kind: _TokenType | None = token
+    while kind is not None:
+        if kind in _INKS:
+            return _INKS[kind]
+        kind = kind.parent
+    return ink.PLAIN
+
+
+@lru_cache(maxsize=64)
+def _lexer(language: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name(language)
+    except ClassNotFound:
+        return None
+
+
+def language(info: str) -> str:
+    """The language that a fence names, as it is written there."""
+    words = info.replace("{", " ").replace("}", " ").replace(",", " ").split()
+    return words[0].lstrip(".")[:24] if words else ""
+
+
+class Highlighter:
+    """The runs of each line of a growing piece of code."""
+
+    def __init__(self, info: str) -> None:
+        name = language(info)
+        self._lexer = _lexer(name.lower()) if name and len(name) == len(name.encode()) else None
+        self._runs: list[list[Run]] = []  # of the lines before the last
+        self._settled = 0  # lines of stretches that have ended
+        self._base = 0  # where the first line after them stands in the content
+        self._tried = 0  # where an end of the stretch was refused, in lines
+        self._ending = ink.PLAIN  # what the last line but one ends in
+
+    def update(self, lines: list[str], *, closed: bool) -> tuple[int, list[list[Run]]]:
+        """Runs of the lines from a first changed one on. `lines` are those of last time, of
+        which the last may have grown, and more."""
+        first = self._settled
+        last = len(lines) if closed else len(lines) - 1
+        while (end := self._end(lines, last)) is not None:
+            self._settle(lines, end)
+        if last != len(self._runs):
+            self._runs[self._settled :] = self._lex(lines[self._settled : last])
+        else:
+            first = max(last, 0)
+        changed = self._runs[first:]
+        if not closed and lines:
+            changed.append(self._unfinished(lines))
+        return first, changed
+
+    def _unfinished(self, lines: list[str]) -> list[Run]:
+        base = self._base + sum(len(line) + 1 for line in lines[self._settled : -1])
+        if self._ending & _UNBROKEN:
+            return verbatim(lines[-1], base, self._ending)
+        ending = self._ending
+        runs = self._lex_at(lines[-1:], base)[0]
+        self._ending = ending
+        return runs
+
+    def _end(self, lines: list[str], last: int) -> int | None:
+        """Where the stretch ends, if that is clear by now."""
+        end = max(self._settled + _SHORT, self._tried)
+        while end < last:
+            length = end - self._settled
+            if length >= _LONG or lines[end][:1].strip():
+                self._lex(lines[self._settled : end])
+                if length >= _LONGEST or not self._ending & _UNBROKEN:
+                    return end
+                end += _STEP - 1
+            end += 1
+            self._tried = end
+        return None
+
+    def _settle(self, lines: list[str], end: int) -> None:
+        self._runs[self._settled :] = self._lex(lines[self._settled : end])
+        self._base += sum(len(line) + 1 for line in lines[self._settled : end])
+        self._settled = end
+        self._tried = 0
+
+    def _lex(self, lines: list[str]) -> list[list[Run]]:
+        return self._lex_at(lines, self._base)
+
+    def _lex_at(self, lines: list[str], base: int) -> list[list[Run]]:
+        self._ending = ink.PLAIN
+        if self._lexer is None or any(len(line) > _MAX_LINE for line in lines):
+            runs: list[list[Run]] = []
+            for line in lines:
+                runs.append(verbatim(line, base, ink.PLAIN))
+                base += len(line) + 1
+            return runs
+        found: list[list[Run]] = [[]]
+        for at, token, text in self._lexer.get_tokens_unprocessed("\n".join([*lines, ""])):
+            start = base + at
+            self._ending = bits = _ink(token)
+            for part in text.split("\n") if "\n" in text else (text,):
+                if start > base + at:
+                    found.append([])
+                if part:
+                    found[-1] += verbatim(part, start, bits)
+                start += len(part) + 1
+        return found[: len(lines)] + [[] for _ in range(len(lines) - len(found))]

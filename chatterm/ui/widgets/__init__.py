@@ -1,0 +1,1 @@
+"""Widgets. They know chatterm.chat and textual; messages go up, calls go down."""

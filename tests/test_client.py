@@ -1,0 +1,140 @@
+"""client: a real engine process, killed, stopped, orphaned."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from waiting import until
+
+from chatterm import client
+from chatterm.client import Client, Died
+from chatterm.engine.protocol import Event, Failed, Hello, Load
+
+
+class Heard:
+    """A client and the events it told."""
+
+    def __init__(self, log: Path) -> None:
+        self.events: list[Event | Died] = []
+        self.client = Client(log, self.events.append)
+
+    def nth(self, kind: type[Event | Died], count: int = 1) -> Event | Died:
+        """The event `kind` that is the `count`-th of its kind, waited for."""
+        found = until(lambda: [e for e in list(self.events) if isinstance(e, kind)][count - 1 :])
+        return found[0]
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[Heard]:
+    heard = Heard(tmp_path / "logs" / "engine.log")
+    yield heard
+    heard.client.close()
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_engine_greets_and_answers(heard: Heard) -> None:
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    assert hello.pid == heard.client.pid
+    heard.client.send(Load(run=heard.client.next_run(), path="/no/such/model.gguf"))
+    failed = heard.nth(Failed)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "ModelError"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGKILL, "memory ran out"), (signal.SIGSEGV, "crashed")]
+)
+def test_a_death_is_told_in_plain_words_and_followed_by_a_new_engine(
+    heard: Heard, number: signal.Signals, words: str
+) -> None:
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    os.kill(hello.pid, number)
+    died = heard.nth(Died)
+    assert isinstance(died, Died)
+    assert words in died.title
+    assert not died.asked
+    second = heard.nth(Hello, 2)
+    assert isinstance(second, Hello)
+    assert second.pid != hello.pid
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_engine_that_does_not_answer_stop_is_ended_and_replaced(heard: Heard) -> None:
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    os.kill(hello.pid, signal.SIGSTOP)
+    run = heard.client.next_run()
+    heard.client.send(Load(run=run, path="/no/such/model.gguf"))
+    heard.client.stop(run)
+    died = heard.nth(Died)
+    assert isinstance(died, Died)
+    assert died.asked
+    heard.nth(Hello, 2)
+
+
+def test_closing_ends_the_engine(tmp_path: Path) -> None:
+    heard = Heard(tmp_path / "engine.log")
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    heard.client.close()
+    assert gone(hello.pid)
+    assert not [event for event in heard.events if isinstance(event, Died)]
+
+
+def test_no_engine_outlives_its_program(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from chatterm.client import Client\n"
+        "from chatterm.engine.protocol import Hello\n"
+        "Client(Path(sys.argv[1]), lambda e: isinstance(e, Hello) and print(e.pid, flush=True))\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "engine.log")], stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        engine = int(parent.stdout.readline())
+        parent.kill()
+        until(lambda: gone(engine), timeout=2)
+
+
+def test_an_engine_that_cannot_start_is_told_once_and_not_tried_without_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    heard = Heard(tmp_path / "engine.log")
+    died = heard.nth(Died)
+    assert isinstance(died, Died)
+    assert "cannot be started" in died.title
+    heard.client.send(Load(run=1, path="x"))
+    heard.nth(Died, 2)
+    heard.client.close()
+    assert len(heard.events) <= 3
+
+
+def test_a_log_is_rotated_when_it_has_grown(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_bytes(b"x" * (client.LOG_LIMIT + 1))
+    Heard(log).client.close()
+    assert (tmp_path / "engine.log.1").stat().st_size == client.LOG_LIMIT + 1
+    assert log.stat().st_size < client.LOG_LIMIT
+
+
+def test_the_assertion_that_ended_an_engine_is_found_in_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("GGML_ASSERT(old) failed\n")
+    start = log.stat().st_size
+    with log.open("a") as file:
+        file.write("loading\n/src/ggml/ggml.c:12: GGML_ASSERT(n < \x1b[31m max) failed\nbye\n")
+    assert client.last_words(log, start) == "ggml.c:12: GGML_ASSERT(n < ␛[31m max) failed"
+    assert client.last_words(log, log.stat().st_size) == ""
