@@ -80,16 +80,22 @@ class Cache:
     def evaluate(
         self, tokens: Sequence[int], stop: StopFlag, progress: Callable[[int], None]
     ) -> None:
-        """Evaluate `tokens` in batches; `progress` is told how many are done. Raises Stopped."""
-        for start in range(0, len(tokens), self._batch_size):
+        """Evaluate `tokens` in batches; `progress` is told how many are done. Raises Stopped.
+
+        The last one is a batch of its own. Batches of other sizes compute in another order, to
+        other last digits, and so the same prompt gives the same logits when it is cached, too.
+        """
+        last = len(tokens) - 1
+        for start in (*range(0, last, self._batch_size), last):
             if stop:
                 raise Stopped
-            part = tokens[start : start + self._batch_size]
+            end = min(start + self._batch_size, last) if start < last else len(tokens)
+            part = tokens[start:end]
             self._buffer[: len(part)] = part
             batch = llama.llama_batch_get_one(self._buffer, len(part))
             self._check(_decode(self._context, batch), part)
             self.tokens.extend(part)
-            progress(start + len(part))
+            progress(end)
 
     def decode(self, token: int) -> None:
         """Evaluate one token. Raises Stopped."""

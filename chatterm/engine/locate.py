@@ -19,7 +19,7 @@ _FIRST_MARK = 0xF0000
 
 
 class Rendering(msgspec.Struct, frozen=True):
-    """A template's text, and where in it each turn's words stand, if they do.
+    """A template's text, and where in it the words of each turn stand, if they do.
 
     `exact`: the places are certain. Else they were looked for.
     """
@@ -27,6 +27,16 @@ class Rendering(msgspec.Struct, frozen=True):
     text: str
     places: tuple[Span | None, ...]
     exact: bool
+
+
+def words(text: str, offset: int = 0) -> Span:
+    """Where the words of a message stand in its text, without the white space around them.
+
+    Templates may trim that; of a message of nothing else, the place is its beginning.
+    """
+    core = text.strip()
+    start = offset + text.find(core)
+    return Span(start, start + len(core))
 
 
 def locate(renderer: Renderer, turns: Sequence[Turn]) -> Rendering:
@@ -43,11 +53,10 @@ def locate(renderer: Renderer, turns: Sequence[Turn]) -> Rendering:
 
 
 def _marked(turn: Turn, index: int) -> Turn:
-    core = turn.text.strip()
-    start = turn.text.find(core)
+    start, end = words(turn.text)
     opened, closed = chr(_FIRST_MARK + 2 * index), chr(_FIRST_MARK + 2 * index + 1)
-    end = start + len(core)
-    return Turn(turn.role, f"{turn.text[:start]}{opened}{core}{closed}{turn.text[end:]}")
+    text = turn.text
+    return Turn(turn.role, f"{text[:start]}{opened}{text[start:end]}{closed}{text[end:]}")
 
 
 def _unmarked(marked: str, count: int) -> tuple[str, tuple[Span | None, ...]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from chatterm.chat.message import Role
 from chatterm.chat.trace import unpack_ids
-from chatterm.engine.locate import Rendering, locate
+from chatterm.engine.locate import Rendering, locate, words
 from chatterm.engine.model import Model
 from chatterm.engine.protocol import PromptMessage, PromptToken, Rendered
 from chatterm.engine.renderer import Renderer, TemplateFailed, TemplateProcess, Turn
@@ -205,7 +205,7 @@ def _plain(turns: Sequence[Turn]) -> Rendering:
     for turn in turns:
         if text and not text[-1].isspace() and turn.role != Role.ASSISTANT:
             text += "\n"
-        places.append(Span(len(text), len(text) + len(turn.text)))
+        places.append(words(turn.text, len(text)))
         text += turn.text
     return Rendering(text, tuple(places), exact=True)
 
@@ -248,8 +248,8 @@ def _splices(
     for turn, place in zip(turns, places, strict=True):
         if not (turn.tokens and place):
             continue
-        # A place begins with the first letter; the reply may have begun with white space.
-        start = place.start - len(turn.text) + len(turn.text.lstrip())
+        # The reply may have begun with white space, which is no part of its place.
+        start = place.start - words(turn.text).start
         if start < (found[-1].end if found else 0):
             continue
         count, length = TokenText(vocab, turn.tokens).matching(text[start:], turn.text)

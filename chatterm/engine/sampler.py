@@ -62,7 +62,7 @@ def resolve_seed(seed: int) -> int:
 
 
 class Chain:
-    """A whole sampler chain of llama.cpp's. `sample` is all that it does."""
+    """A whole sampler chain of llama.cpp's, which draws by its own loop."""
 
     def __init__(self, sampling: Sampling, vocab: Vocab, n_ctx: int) -> None:
         self._chain = _filters(sampling, vocab, n_ctx)
@@ -72,6 +72,10 @@ class Chain:
     def sample(self, context: int) -> int:
         """Draw a token from the logits of the context's last decode, and remember it."""
         return int(_sample(self._chain, context, -1))
+
+    def accept(self, token: int) -> None:
+        """Remember a token that was not drawn here, of a prompt."""
+        _accept(self._chain, token)
 
     def close(self) -> None:
         """Free it."""

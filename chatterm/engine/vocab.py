@@ -24,6 +24,9 @@ _to_piece = quick_function(
     ctypes.c_bool,
 )
 _is_eog = quick_function("llama_vocab_is_eog", ctypes.c_bool, ctypes.c_void_p, ctypes.c_int32)
+_attributes = quick_function(
+    "llama_vocab_get_attr", ctypes.c_int, ctypes.c_void_p, ctypes.c_int32
+)
 
 _UNKNOWN = llama.LLAMA_TOKEN_ATTR_UNKNOWN
 _CONTROL = llama.LLAMA_TOKEN_ATTR_CONTROL
@@ -131,7 +134,7 @@ class Vocab:
         """Longest first, as llama.cpp looks for them."""
         found = []
         for token in range(self.size):
-            attributes = llama.llama_vocab_get_attr(self.pointer, token)
+            attributes = _attributes(self.pointer, token)
             if attributes & (_CONTROL | _USER_DEFINED | _UNKNOWN):
                 raw = llama.llama_vocab_get_text(self.pointer, token)
                 text = (raw or b"").decode("utf-8", "replace")

@@ -32,9 +32,21 @@ from chatterm.ui.screens.help import HelpScreen
 from chatterm.ui.screens.inspect import InspectScreen
 from chatterm.ui.screens.models import ModelsScreen
 from chatterm.ui.themes import own_variables
+from chatterm.ui.widgets.field_row import FieldRow
 from chatterm.ui.widgets.prompt import Prompt
+from chatterm.ui.widgets.sampling_panel import SamplingPanel
+from chatterm.ui.widgets.seed_row import SeedRow
 from chatterm.ui.widgets.slider import Slider
+from chatterm.ui.widgets.stop_strings import StopEntry
 from chatterm.ui.widgets.transcript import Transcript
+
+# Where keys mean something, as help names it.
+_PLACES: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("Everywhere", (ChatScreen,)),
+    ("Prompt", (Prompt,)),
+    ("Transcript", (Transcript,)),
+    ("Sampling panel", (SamplingPanel, FieldRow, Slider, SeedRow, StopEntry)),
+)
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +107,7 @@ class ChattermApp(App[None]):
         getattr(self, f"_want_{event.what}")(event.argument)
 
     def _want_help(self, _argument: str) -> None:
-        places = (
-            ("Everywhere", ChatScreen),
-            ("Prompt", Prompt),
-            ("Transcript", Transcript),
-            ("Sliders", Slider),
-        )
-        self.push_screen(HelpScreen((name, _bindings(place)) for name, place in places))
+        self.push_screen(HelpScreen((name, _bindings(*kinds)) for name, kinds in _PLACES))
 
     def _want_prompt(self, _argument: str) -> None:
         screen = InspectScreen()
@@ -203,7 +209,7 @@ class ChattermApp(App[None]):
             self._problems.append(f"There is no theme {name!r}. Known are {known}.")
 
     def _use_keys(self, keys: dict[str, str]) -> None:
-        known = [b for place in (ChatScreen, Prompt, Transcript, Slider) for b in _bindings(place)]
+        known = [binding for _, kinds in _PLACES for binding in _bindings(*kinds)]
         usable, problems = checked_keymap(keys, known)
         self.set_keymap(usable)
         self._problems += problems
@@ -223,8 +229,13 @@ class ChattermApp(App[None]):
         self.notify(str(error), severity="error", timeout=10, markup=False)
 
 
-def _bindings(place: type) -> list[Binding]:
-    return list(Binding.make_bindings(place.__dict__.get("BINDINGS", ())))
+def _bindings(*kinds: type) -> list[Binding]:
+    """The bindings that these classes have themselves, without those of their bases."""
+    return [
+        binding
+        for kind in kinds
+        for binding in Binding.make_bindings(kind.__dict__.get("BINDINGS", ()))
+    ]
 
 
 def _as_markdown(session: Session) -> str:

@@ -65,6 +65,7 @@ class ChatScreen(Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._defaults = session.state.sampling
         self.pulse = Pulse(self)
         self._shown: State | None = None
         self._status_due = 0.0
@@ -109,7 +110,7 @@ class ChatScreen(Screen[None]):
         self._shown = state
         self._paint_transcript(state, before)
         if before is None or state.sampling != before.sampling:
-            self.query_one(SamplingPanel).show(state.sampling)
+            self.query_one(SamplingPanel).show(state.sampling, self._defaults)
         now = time.monotonic()
         if _structure(state) != (before and _structure(before)) or now >= self._status_due:
             self._status_due = now + STATUS_S
@@ -136,14 +137,18 @@ class ChatScreen(Screen[None]):
 
     def _paint_lines(self, state: State) -> None:
         title, model = present.header(state)
-        self.query_one("#title", Static).update(title)
-        self.query_one("#model", Static).update(model)
+        self._write("#title", title)
+        self._write("#model", model)
+        self._write("#empty", present.welcome(state))
         self.query_one(StatusLine).show(present.status(state))
         self.query_one(ActionBar).show(present.actions(state, self._rephrasing is not None))
         self.query_one(Prompt).set_placeholder(present.placeholder(state, self._rephrasing))
-        self.query_one("#empty", Static).update(present.welcome(state))
         self.set_class(not state.tree.messages, "-empty")
-        self.set_class(state.running is not None, "-writing")
+
+    def _write(self, selector: str, text: str) -> None:
+        line = self.query_one(selector, Static)
+        if line.content != text:  # an update lays out the whole screen
+            line.update(text)
 
     def _announce(self, state: State) -> None:
         if state.problem:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import ClassVar
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from rich.style import Style
@@ -137,6 +137,7 @@ class Transcript(ScrollView, can_focus=True):
             self.url = url
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        self._painted: dict[int, Strip] = {}  # the lines on the screen
         super().__init__(id=id)
         self._views: list[EntryView] = []
         self._tops: list[int] = []  # the first row of each view
@@ -146,9 +147,10 @@ class Transcript(ScrollView, can_focus=True):
         self._following = True
         self._settling = False
         self._more_below = False
+        self._thumb: int | None = None  # cells of the scrollbar's thumb, while following
         self._tip: str | None = None
         self._palette: Palette | None = None
-        self._strips: LRUCache[tuple[Line, tuple[object, ...]], Strip] = LRUCache(512)
+        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)  # by line and look
 
     # What is shown
 
@@ -230,7 +232,7 @@ class Transcript(ScrollView, can_focus=True):
         if size != self.virtual_size:
             # Not by the reactive, which would lay out the whole screen for each new line.
             self.set_reactive(Widget.virtual_size, size)
-            self.vertical_scrollbar.window_virtual_size = self._total
+            self._sync_bar()
 
     def _at(self, row: int) -> tuple[int, int]:
         """The index of the view that a row belongs to, and the row in it."""
@@ -297,28 +299,73 @@ class Transcript(ScrollView, can_focus=True):
 
     # Painting
 
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        """Paint again what is in `regions`, or everything."""
+        if regions:
+            for region in regions:
+                for y in region.line_range:
+                    self._painted.pop(y, None)
+        elif repaint:
+            self._painted.clear()
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The strips of some lines. The widget has neither border nor padding, so that they can
+        be kept, with what the terminal gets for them, for as long as their line does not change:
+        to scroll is to send them again."""
+        painted = self._painted
+        missing = [y for y in crop.line_range if y not in painted]
+        if missing:
+            filters = self.get_line_filters()
+            _, background = self.background_colors
+            for y, strip in zip(missing, self._paint(missing), strict=True):
+                for line_filter in filters:
+                    strip = strip.apply_filter(line_filter, background)
+                painted[y] = strip
+        strips = [painted[y] for y in crop.line_range]
+        if crop.column_span != (0, self.size.width):
+            return [strip.crop(*crop.column_span) for strip in strips]
+        return strips
+
     def render_line(self, y: int) -> Strip:
-        """A line in sight."""
+        """A line in sight with the places that mouse selection needs."""
+        (strip,) = self._paint([y])
+        row = self.scroll_offset.y + y
+        if row >= self._total:
+            return strip
+        index, within = self._at(row)
+        place = self._views[index].row(within).place
+        return strip.apply_offsets(-_GUTTER, (index << _PLACES) + place)
+
+    def _paint(self, ys: Sequence[int]) -> list[Strip]:
         if self._palette is None:
             self._palette = Palette(self)
-        row = self.scroll_offset.y + y
-        width = self.scrollable_content_region.width
-        if self._more_below and y == self.size.height - 1:
-            return self._hint(width)
-        if row >= self._total:
-            return Strip.blank(width, self._palette.style(ink.PLAIN))
-        index, within = self._at(row)
-        return self._strip(index, self._views[index].row(within), width)
-
-    def _strip(self, index: int, row: Row, width: int) -> Strip:
-        assert self._palette is not None
-        entry = self._views[index].entry
+        top, (width, height) = self.scroll_offset.y, self.size
         selection = self.text_selection
-        place = (index << _PLACES) + row.place
-        span = None if selection is None else _span(selection, place)
-        cursor = row.last and entry.open
+        strips = []
+        for y in ys:
+            if self._more_below and y == height - 1:
+                strips.append(self._hint(width))
+            elif top + y >= self._total:
+                strips.append(Strip.blank(width, self._palette.style(ink.PLAIN)))
+            else:
+                index, within = self._at(top + y)
+                row = self._views[index].row(within)
+                strips.append(self._strip(index, row, width, selection))
+        return strips
+
+    def _strip(self, index: int, row: Row, width: int, selection: Selection | None) -> Strip:
+        assert self._palette is not None
+        span = None if selection is None else _span(selection, (index << _PLACES) + row.place)
+        cursor = row.last and self._views[index].entry.open
         chosen = index == self._selected
-        key = (row.line, (place, width, row.change != "", row.changed, cursor, chosen, span))
+        key = (row.line, width, row.change != "", row.changed, cursor, chosen, span)
         strip = self._strips.get(key)
         if strip is None:
             gutter = (
@@ -335,7 +382,7 @@ class Transcript(ScrollView, can_focus=True):
                 selection=self._selection_style if span else None,
                 changed=row.changed,
                 cursor=cursor,
-            ).apply_offsets(-_GUTTER, place)
+            )
             self._strips[key] = strip
         return strip
 
@@ -362,7 +409,21 @@ class Transcript(ScrollView, can_focus=True):
         if not self._settling and round(old_value) != round(new_value):
             self._following = round(new_value) >= self.max_scroll_y
             self._settle(self._anchor())
-        super().watch_scroll_y(old_value, self.scroll_y)
+        if round(old_value) != round(self.scroll_y):
+            self.refresh()
+        self._sync_bar()
+
+    def _sync_bar(self) -> None:
+        """Move the scrollbar's thumb. While the end is followed it only shrinks, bit by bit, and
+        is not painted again before it is a cell shorter."""
+        height = self.size.height
+        thumb = height * height // max(self._total, 1)
+        if self._following and self._thumb == thumb:
+            return
+        self._thumb = thumb if self._following else None
+        bar = self.vertical_scrollbar
+        bar.window_virtual_size = self._total
+        bar.position = self.scroll_y
 
     def on_resize(self) -> None:
         """Lay out again at another width, at the place where the reader is."""
