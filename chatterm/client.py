@@ -28,6 +28,8 @@ from chatterm.engine.protocol import Command, Event
 
 GRACE_S = 2.0  # an engine that has not ended a stopped run by then is ended itself
 LOG_LIMIT = 1024 * 1024  # bytes, after which the log is rotated at the next start
+# Without -P a file named like one of our modules in the working directory would be run.
+ENGINE = [sys.executable, "-P", "-m", "chatterm.engine"]
 _PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
 
 
@@ -170,12 +172,10 @@ class Client:
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:
     paths = [_PACKAGE_PARENT, os.environ.get("PYTHONPATH", "")]
-    # Without -P a file named like one of our modules in the working directory would be run.
-    command = [sys.executable, "-P", "-m", "chatterm.engine"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stderr:
         return subprocess.Popen(
-            command,
+            ENGINE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -10,12 +10,22 @@ import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import msgspec
+
 from chatterm.chat.message import Message
 from chatterm.errors import StoreError
 from chatterm.store import Store
 
 SAVE_S = 0.5
 NO_PIECES: Mapping[int, bytes] = MappingProxyType({})
+
+
+class _Pending(msgspec.Struct):
+    """What is not stored yet of one message."""
+
+    message: Message
+    records: list[bytes] = []
+    pieces: dict[int, bytes] = {}
 
 
 class Recorder:
@@ -26,11 +36,9 @@ class Recorder:
         self._store = store
         self._on_problem = on_problem
         self._problem = ""
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # for what is pending; never held while storing
         self._storing = threading.Lock()
-        self._message: Message | None = None
-        self._records: list[bytes] = []
-        self._pieces: dict[int, bytes] = {}
+        self._pending: dict[int, _Pending] = {}
         self._dirty = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -39,31 +47,36 @@ class Recorder:
     def add(
         self, message: Message, records: bytes = b"", pieces: Mapping[int, bytes] = NO_PIECES
     ) -> None:
-        """The newest value of the reply, with the token records that are new since the last."""
+        """The newest value of a reply, with the token records that are new since the last."""
         with self._lock:
-            self._message = message
-            if records:
-                self._records.append(records)
-            self._pieces.update(pieces)
+            pending = self._pending.setdefault(message.id, _Pending(message))
+            pending.message = message
+            pending.records.append(records)
+            pending.pieces.update(pieces)
         self._dirty.set()
 
     def flush(self) -> None:
         """Store now what is not stored yet. Raises StoreError; nothing is lost then."""
         with self._storing:
             with self._lock:
-                message, records, pieces = self._message, self._records, self._pieces
-                self._message, self._records, self._pieces = None, [], {}
+                taken, self._pending = self._pending, {}
                 self._dirty.clear()
-            if message is None:
-                return
-            try:
-                self._store.update(message, b"".join(records), pieces)
-            except StoreError:
-                with self._lock:
-                    self._message = self._message or message
-                    self._records = records + self._records
-                    self._pieces = pieces | self._pieces
-                raise
+            for pending in list(taken.values()):
+                try:
+                    self._store.update(pending.message, b"".join(pending.records), pending.pieces)
+                except StoreError:
+                    self._take_back(taken)
+                    raise
+                del taken[pending.message.id]
+
+    def _take_back(self, unstored: dict[int, _Pending]) -> None:
+        """Put what could not be stored before what has come since."""
+        with self._lock:
+            for key, newer in self._pending.items():
+                if key in unstored:
+                    newer.records[:0] = unstored[key].records
+                    newer.pieces = unstored[key].pieces | newer.pieces
+            self._pending = unstored | self._pending
 
     def close(self) -> None:
         """Store what is left and end. Raises StoreError."""

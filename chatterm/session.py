@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,8 @@ class Session:
 
     def close(self) -> None:
         """Stop, save and end the engine. What a running reply has written stays."""
-        with self._lock:
+        with closing(self._store), closing(self._recorder), closing(self._client), self._lock:
             self._leave()
-        self._client.close()
-        self._recorder.close()
-        self._store.close()
 
     # The model
 
@@ -476,6 +474,7 @@ class Session:
             msgspec.structs.replace(message, ending=ending, figures=figures, problem=problem)
         )
         self._set(running=None)
+        self._recorder.flush()
 
     def _store_failed(self, error: ChattermError) -> None:
         with self._lock:

@@ -109,7 +109,9 @@ class EngineDriver:
     def next(self, timeout: float = DEADLINE_S) -> Event:
         """The next event."""
         event = self._events.get(timeout=timeout)
-        assert event is not None, f"the engine ended: {self.log.read_text('utf-8', 'replace')[-2000:]}"
+        assert event is not None, (
+            f"the engine ended: {self.log.read_text('utf-8', 'replace')[-2000:]}"
+        )
         return event
 
     def new_run(self) -> int:

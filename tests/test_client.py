@@ -111,7 +111,7 @@ def test_no_engine_outlives_its_program(tmp_path: Path) -> None:
 def test_an_engine_that_cannot_start_is_told_once_and_not_tried_without_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    monkeypatch.setattr(client, "ENGINE", [str(tmp_path / "no-python")])
     heard = Heard(tmp_path / "engine.log")
     died = heard.nth(Died)
     assert isinstance(died, Died)

@@ -247,9 +247,7 @@ def test_a_reply_is_continued_from_its_exact_last_token(engine: EngineDriver) ->
     assert half.ids + rest.ids == whole.ids
     assert half.text + rest.text == whole.text
     assert rest.finished.figures.evaluated_tokens == 1
-    assert [rest.trace[at].end for at in range(20)] == [
-        whole.trace[at].end for at in range(20, 40)
-    ]
+    assert [rest.trace[at].end for at in range(20)] == [whole.trace[at].end for at in range(20, 40)]
 
 
 def test_a_character_that_a_stop_cut_is_completed_by_going_on(engine: EngineDriver) -> None:

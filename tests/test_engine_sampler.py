@@ -15,7 +15,7 @@ from chatterm.engine.cache import Cache
 from chatterm.engine.model import Model
 from chatterm.engine.native import StopFlag
 from chatterm.engine.protocol import Load
-from chatterm.engine.records import Records
+from chatterm.engine.records import Batch, Batches
 from chatterm.engine.sampler import Chain, Sampler, resolve_seed
 from chatterm.errors import ModelError
 
@@ -50,17 +50,20 @@ def prefilled(model: Model) -> Cache:
 
 def ours(model: Model, sampling: Sampling, count: int) -> tuple[list[int], Trace]:
     """Tokens and records by our own sampler."""
-    cache, records, ids = prefilled(model), Records(model.vocab.size), []
+    cache, batch, ids, records = prefilled(model), Batch(model.vocab.size), [], b""
     sampler = Sampler(model.vocab, model.n_ctx, sampling.seed)
     sampler.use(sampling, cache.tokens)
     for _ in range(count):
         logits = cache.logits()
-        token = sampler.sample(logits, records.head, records.sampled)
-        records.add(logits, token, 0, 0)
+        token = sampler.sample(logits, batch.head, batch.sampled)
+        batch.add(logits, token, 0, 0)
         ids.append(token)
         cache.decode(token)
+        if batch.full or len(ids) == count:
+            records += batch.pack()[0]
+            batch.clear()
     sampler.close()
-    return ids, Trace(records.take(0)[0])
+    return ids, Trace(records)
 
 
 def llamas(model: Model, sampling: Sampling, count: int) -> list[int]:
@@ -107,12 +110,12 @@ def test_a_change_keeps_the_random_state(model: Model) -> None:
     """Settings that end where they began draw as if nothing had happened."""
     sampling = Sampling(seed=5, temperature=1.5)
     expected = ours(model, sampling, 60)[0]
-    cache, records, ids = prefilled(model), Records(model.vocab.size), []
+    cache, batch, ids = prefilled(model), Batch(model.vocab.size), []
     sampler = Sampler(model.vocab, model.n_ctx, 5)
     for at in range(60):
         if at % 10 == 0:
             sampler.use(sampling, cache.tokens)
-        ids.append(sampler.sample(cache.logits(), records.head, records.sampled))
+        ids.append(sampler.sample(cache.logits(), batch.head, batch.sampled))
         cache.decode(ids[-1])
     sampler.close()
     assert ids == expected
@@ -121,12 +124,12 @@ def test_a_change_keeps_the_random_state(model: Model) -> None:
 def test_a_change_keeps_the_history_of_the_penalties(model: Model) -> None:
     sampling = Sampling(seed=5, temperature=1.5, repeat_penalty=1.6, repeat_last_n=20)
     expected = ours(model, sampling, 60)[0]
-    cache, records, ids = prefilled(model), Records(model.vocab.size), []
+    cache, batch, ids = prefilled(model), Batch(model.vocab.size), []
     sampler = Sampler(model.vocab, model.n_ctx, 5)
     for at in range(60):
         if at % 7 == 0:
             sampler.use(sampling, cache.tokens)
-        ids.append(sampler.sample(cache.logits(), records.head, records.sampled))
+        ids.append(sampler.sample(cache.logits(), batch.head, batch.sampled))
         cache.decode(ids[-1])
     sampler.close()
     assert ids == expected
@@ -134,14 +137,14 @@ def test_a_change_keeps_the_history_of_the_penalties(model: Model) -> None:
 
 def test_another_seed_begins_another_sequence(model: Model) -> None:
     logits = prefilled(model).logits()
-    records = Records(model.vocab.size)
+    batch = Batch(model.vocab.size)
     hot = {"temperature": 4.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 
     def draws(seeds: list[int]) -> list[int]:
         sampler, drawn = Sampler(model.vocab, model.n_ctx, 1), []
         for seed in seeds:
             sampler.use(Sampling(seed=seed, **hot), [])  # type: ignore[arg-type]
-            drawn += [sampler.sample(logits, records.head, records.sampled) for _ in range(10)]
+            drawn += [sampler.sample(logits, batch.head, batch.sampled) for _ in range(10)]
         sampler.close()
         return drawn
 
@@ -158,23 +161,30 @@ def test_a_seed_is_drawn_only_when_none_is_given() -> None:
     assert all(0 <= seed < 2**32 for seed in drawn)
 
 
-def test_many_records_wait_for_their_text(model: Model) -> None:
+def test_a_batch_says_when_it_is_full_and_is_used_again(model: Model) -> None:
     logits = prefilled(model).logits()
-    records = Records(model.vocab.size)
-    for at in range(300):
-        records.head[0] = at % 7
-        records.add(logits, 5, at, 1)
-    first, named = records.take(99)
-    assert len(Trace(first)) == 100
-    assert 5 in named
-    records.clamp(150)
-    rest = Trace(records.take(150)[0])
-    assert [rest[at].end for at in (0, 50, 51, 199)] == [100, 150, 150, 150]
-    assert records.take(1000) == (b"", set())
+    batches = Batches(model.vocab.size)
+    batch = batches.take()
+    for _ in range(2):
+        while not batch.full:
+            batch.head[:] = 0
+            batch.sampled[:] = 0
+            batch.add(logits, 5, len(batch), 1)
+        count = len(batch)
+        batch.clamp(20)
+        packed, named = batch.pack()
+        trace = Trace(packed)
+        assert named == {0, 5}
+        assert [trace[at].end for at in range(count)] == [min(at, 20) for at in range(count)]
+        batches.lend()
+        batches.give_back([batch])
+        assert batches.take() is batch
+        assert len(batch) == 0
 
 
 def test_logits_that_are_no_numbers_are_an_error(model: Model) -> None:
-    records = Records(model.vocab.size)
-    records.add(np.full(model.vocab.size, np.nan, np.float32), 5, 1, 0)
+    batch = Batch(model.vocab.size)
+    logits = np.zeros(model.vocab.size, np.float32)
+    logits[-1] = np.nan
     with pytest.raises(ModelError, match="damaged"):
-        records.take(1)
+        batch.add(logits, 5, 1, 0)

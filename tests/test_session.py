@@ -201,8 +201,9 @@ def test_a_conversation_goes_on_in_another_session(
     talk.session = again.session
 
 
-def test_closing_in_the_middle_of_a_reply_keeps_it(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+def test_closing_in_the_middle_of_a_reply_keeps_it(tmp_path: Path, chat_model: Path) -> None:
+    talk = Talk(tmp_path, ENDLESS)
+    talk.load(chat_model)
     talk.session.send("Hello")
     talk.writing(5)
     talk.session.close()

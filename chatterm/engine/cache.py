@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from chatterm.engine.model import Model
 from chatterm.engine.native import StopFlag, function, quick_function
+from chatterm.engine.prefix import common_prefix
 from chatterm.errors import EngineError
 
 _decode = function("llama_decode", ctypes.c_int32, ctypes.c_void_p, llama.llama_batch)
@@ -50,12 +51,12 @@ class Cache:
         llama.llama_memory_clear(self._memory, False)
         self.tokens.clear()
 
-    def keep(self, prompt: Sequence[int]) -> tuple[int, bool]:
+    def keep(self, prompt: list[int]) -> tuple[int, bool]:
         """Keep the longest beginning of `prompt` that is here, and leave a token to evaluate.
 
         Returns how many tokens were kept, and whether the cache refused to keep what it could.
         """
-        common = _common_prefix(self.tokens, prompt)
+        common = common_prefix(self.tokens, prompt)
         common = min(common, len(prompt) - 1)
         if common == len(self.tokens):
             return common, False
@@ -127,10 +128,3 @@ class Cache:
             self._logits_view = np.ctypeslib.as_array(pointer, (self._n_vocab,))
             self._logits_at = address
         return self._logits_view
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    for index, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return index
-    return min(len(left), len(right))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -15,8 +16,9 @@ from chatterm.chat.message import Ending, Figures
 from chatterm.chat.sampling import Sampling
 from chatterm.engine.cache import Cache, Stopped
 from chatterm.engine.model import Model
-from chatterm.engine.protocol import Evaluated, Event, Finished, Started, Tokens
-from chatterm.engine.records import Records
+from chatterm.engine.outgoing import Outgoing
+from chatterm.engine.protocol import Evaluated, Event, Finished, Started
+from chatterm.engine.records import Batch, Batches
 from chatterm.engine.run import Run
 from chatterm.engine.sampler import Sampler, resolve_seed
 from chatterm.engine.text import ReplyText
@@ -27,7 +29,8 @@ FLUSH_S = 0.02
 
 _CUT_REFUSED = "This model's memory cannot be cut back, so the whole conversation is read again."
 
-Send = Callable[[Event], None]
+# An event, or what makes it on the thread that sends.
+Send = Callable[[Event | Callable[[], Event]], None]
 
 
 class Writer:
@@ -43,9 +46,11 @@ class Writer:
         self._sampling = sampling
         self._version = version
         self._seed = resolve_seed(sampling.seed)
-        self._records = Records(model.vocab.size)
-        self._pending: list[str] = []
-        self._named: set[int] = set()
+        self._text = ReplyText()
+        self._batches = Batches(model.vocab.size)
+        self._filled: list[Batch] = []
+        self._outgoing = Outgoing(run.number, model.vocab, self._batches)
+        self._unsent: list[str] = []
         self._count = 0
         self._first_at = self._last_at = self._flushed_at = 0.0
         self._figures = Figures(seed=self._seed, n_ctx=model.n_ctx)
@@ -54,7 +59,7 @@ class Writer:
         """Evaluate `prompt`, write the reply, and return its closing event.
 
         `before` are the bytes of a reply that is continued. Raises PromptError for a prompt that
-        does not fit.
+        does not fit, and ModelError for one whose weights are damaged.
         """
         self._check_room(len(prompt))
         self._text = ReplyText(self._sampling.stop, before)
@@ -68,9 +73,7 @@ class Writer:
             ending = Ending.STOPPED
         finally:
             sampler.close()
-        self._pending.append(self._text.end())
-        self._records.clamp(self._text.given)
-        self._flush()
+            self._finish()
         return Finished(run=self._run.number, ending=ending, figures=self._final_figures())
 
     def _check_room(self, prompt_tokens: int) -> None:
@@ -106,7 +109,8 @@ class Writer:
 
     def _loop(self, sampler: Sampler) -> Ending:
         run, cache, vocab, text = self._run, self._cache, self._model.vocab, self._text
-        records, clock = self._records, time.perf_counter
+        clock = time.perf_counter
+        batch = self._next_batch()
         tune = None
         while True:
             if run.tune is not tune and (tune := run.tune) is not None:
@@ -116,26 +120,33 @@ class Writer:
             if run.stopped_at is not None:
                 return Ending.STOPPED
             logits = cache.logits()
-            token = sampler.sample(logits, records.head, records.sampled)
+            token = sampler.sample(logits, batch.head, batch.sampled)
             if vocab.is_eog(token):
                 return Ending.EOG
-            now = clock()
+            self._last_at = now = clock()
             piece, at_stop = text.add(vocab.piece(token))
-            records.add(logits, token, text.length, self._version)
+            batch.add(logits, token, text.length, self._version)
             if piece:
-                self._pending.append(piece)
+                self._unsent.append(piece)
             self._count += 1
-            self._last_at = now
             if self._count == 1:
                 self._first_at = now
             if at_stop:
                 return Ending.STOP
-            if now - self._flushed_at >= FLUSH_S:
+            if now - self._flushed_at >= FLUSH_S and text.given == text.length:
                 self._flush()
                 self._flushed_at = now
+                batch = self._next_batch()
+            elif batch.full:
+                batch = self._next_batch()
             if len(cache.tokens) + 1 >= self._model.n_ctx:
                 return Ending.CONTEXT
             cache.decode(token)
+
+    def _next_batch(self) -> Batch:
+        batch = self._batches.take()
+        self._filled.append(batch)
+        return batch
 
     def _retune(self, sampler: Sampler) -> None:
         tune = self._run.tune
@@ -145,24 +156,20 @@ class Writer:
         sampler.use(tune.sampling, self._cache.tokens)
 
     def _flush(self) -> None:
-        records, named = self._records.take(self._text.given)
-        text = "".join(self._pending)
-        self._pending.clear()
-        if not (records or text):
-            return
-        new = named - self._named
-        self._named |= new
+        """Have all that was sampled sent. Not while text is held back: it may be cut yet."""
         elapsed = self._last_at - self._first_at
-        self._send(
-            Tokens(
-                run=self._run.number,
-                text=text,
-                records=records,
-                pieces={token: self._model.vocab.shown(token) for token in new},
-                context_tokens=len(self._cache.tokens),
-                tokens_per_s=(self._count - 1) / elapsed if elapsed > 0 else 0.0,
-            )
-        )
+        rate = (self._count - 1) / elapsed if elapsed > 0 else 0.0
+        filled, text, context = self._filled, "".join(self._unsent), len(self._cache.tokens)
+        self._batches.lend()
+        self._send(partial(self._outgoing.tokens, filled, text, context, rate))
+        self._filled, self._unsent = [], []
+
+    def _finish(self) -> None:
+        self._unsent.append(self._text.end())
+        for batch in self._filled:
+            batch.clamp(self._text.given)
+        if any(self._unsent) or any(self._filled):
+            self._flush()
 
     def _final_figures(self) -> Figures:
         return msgspec.structs.replace(

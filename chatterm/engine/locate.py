@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chatterm.engine.renderer import Renderer, TemplateFailed, Turn
+from chatterm.engine.renderer import Renderer, TemplateFailedError, Turn
 from chatterm.engine.splice import Span
 
 # Two characters for private use for each message.
@@ -44,7 +44,7 @@ def locate(renderer: Renderer, turns: Sequence[Turn]) -> Rendering:
     text = renderer.render(turns)
     try:
         marked = renderer.render([_marked(turn, index) for index, turn in enumerate(turns)])
-    except TemplateFailed:
+    except TemplateFailedError:
         marked = ""
     places = _unmarked(marked, len(turns))
     if places[0] == text:

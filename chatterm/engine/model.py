@@ -62,7 +62,8 @@ class Model:
     def recurrent(self) -> bool:
         """Whether its state cannot be cut back to a prefix."""
         return bool(
-            llama.llama_model_is_recurrent(self.weights) or llama.llama_model_is_hybrid(self.weights)
+            llama.llama_model_is_recurrent(self.weights)
+            or llama.llama_model_is_hybrid(self.weights)
         )
 
     def free(self) -> None:
@@ -162,9 +163,11 @@ def _check_kind(weights: int, name: str) -> None:
         kind = "has an encoder"
     elif llama.llama_model_is_diffusion(weights):
         kind = "is a diffusion model"
-    elif "bert" in architecture or architecture == "gemma-embedding":
-        kind = "is an embedding model"
-    elif metadata(weights, f"{architecture}.attention.causal") == "false":
+    elif (
+        "bert" in architecture
+        or architecture == "gemma-embedding"
+        or metadata(weights, f"{architecture}.attention.causal") == "false"
+    ):
         kind = "is an embedding model"
     else:
         return

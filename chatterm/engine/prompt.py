@@ -16,7 +16,7 @@ from chatterm.chat.trace import unpack_ids
 from chatterm.engine.locate import Rendering, locate, words
 from chatterm.engine.model import Model
 from chatterm.engine.protocol import PromptMessage, PromptToken, Rendered
-from chatterm.engine.renderer import Renderer, TemplateFailed, TemplateProcess, Turn
+from chatterm.engine.renderer import Renderer, TemplateFailedError, TemplateProcess, Turn
 from chatterm.engine.splice import Span, Splice, tokenize
 from chatterm.engine.text import TokenText
 from chatterm.engine.vocab import Vocab
@@ -73,7 +73,7 @@ class Prompter:
         renderer = self._make_renderer(template)
         try:
             renderer.render(_PROBE)
-        except TemplateFailed as failure:
+        except TemplateFailedError as failure:
             if failure.refused:
                 return renderer
             self._needs_tools = self._renders_with_tools(renderer)
@@ -87,7 +87,7 @@ class Prompter:
             return False
         try:
             renderer.render(_PROBE, tools=[_TOOL], functions="[]", datetime="")
-        except TemplateFailed:
+        except TemplateFailedError:
             return False
         return True
 
@@ -113,8 +113,8 @@ class Prompter:
             )
         if not turns:
             raise PromptError("There is no message to reply to.", "Type one.")
-        turns, rendering = self._render(self._renderer, turns)
-        return self._finish(rendering, turns, begun)
+        served, rendering = self._render(self._renderer, turns)
+        return self._finish(rendering, served, begun)
 
     def rendered(self, run: int, messages: Sequence[PromptMessage], *, raw: bool) -> Rendered:
         """The prompt, as the client shows it."""
@@ -158,11 +158,11 @@ class Prompter:
     ) -> tuple[Sequence[Turn], Rendering]:
         """The turns as the template takes them, and what it makes of them."""
         merged = _alternating(turns)
-        failure: TemplateFailed | None = None
+        failure: TemplateFailedError | None = None
         for form in (turns, merged, _alternating(_without_system(turns))):
             try:
                 rendering = locate(renderer, form)
-            except TemplateFailed as error:
+            except TemplateFailedError as error:
                 failure = failure or error
                 continue
             system_lost = form[0].role == Role.SYSTEM and rendering.places[0] is None

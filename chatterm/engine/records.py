@@ -1,12 +1,16 @@
 """The trace of a reply as it is written: sampled tokens to the fixed records of `chat.trace`.
 
-Invariant: a token's record is made once its text has been given out, so that its `end` can no
-longer move. While the model decodes, a token costs a few copies into arrays; the arithmetic is done
-for many tokens at once.
+Invariant: while the model waits for its next token, a token costs a few copies into a batch; the
+arithmetic is done for a whole batch by `pack`, on the thread that sends, while the model decodes.
+A batch belongs to one of the two threads at a time.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,8 +20,10 @@ from chatterm.chat.trace import ALTERNATIVES, RECORD
 from chatterm.engine.sampler import CANDIDATE, NUMBERS
 from chatterm.errors import ModelError
 
-# Logits that wait for their sum, at most, in tokens times vocabulary: half a megabyte.
-_WAITING = 1 << 17
+# A batch takes so many tokens, and its logits at most so many numbers, which is a megabyte.
+_TOKENS, _LOGITS = 64, 1 << 18
+# When so many sendings wait, because the client does not read, the model waits, too.
+_SENDINGS = 64
 
 _RECORD = np.dtype(
     [
@@ -35,115 +41,115 @@ _RECORD = np.dtype(
 assert _RECORD.itemsize == RECORD.size
 
 
-class Records:
-    """Tokens that have been sampled and not yet been sent.
+class Batch:
+    """Tokens that were sampled one after the other.
 
-    Before each token is sampled, `head` and `sampled` are the arrays for the sampler to fill.
+    Before each is sampled, `head` and `sampled` are the arrays for the sampler to fill.
     """
 
     def __init__(self, n_vocab: int) -> None:
+        capacity = min(max(_LOGITS // n_vocab, 1), _TOKENS)
         self._used = min(ALTERNATIVES, n_vocab)
-        self._tokens: list[tuple[int, float, int, int, int]] = []
-        self._heads = np.zeros((64, self._used * NUMBERS), np.int32)
-        self._sampled = np.zeros((64, self._used), np.float32)
-        self._totals = np.zeros(64, np.float32)
-        self._waiting = np.zeros((max(_WAITING // n_vocab, 1), n_vocab), np.float32)
-        self._summed = 0
-        self._next()
+        self._tokens: list[int] = []
+        self._ends: list[int] = []
+        self._versions: list[int] = []
+        self._logits = np.empty((capacity, n_vocab), np.float32)
+        self._heads = np.empty((capacity, self._used * NUMBERS), np.int32)
+        self._sampled = np.empty((capacity, self._used), np.float32)
+        self.clear()
 
-    def _next(self) -> None:
-        at = len(self._tokens)
-        if at == len(self._heads):
-            self._heads, self._sampled, self._totals = (
-                np.concatenate([array, np.zeros_like(array)])
-                for array in (self._heads, self._sampled, self._totals)
-            )
-        self.head = self._heads[at]
-        self.sampled = self._sampled[at]
+    def clear(self) -> None:
+        """Make it as new."""
+        for column in (self._tokens, self._ends, self._versions):
+            column.clear()
+        self.head, self.sampled = self._heads[0], self._sampled[0]
 
-    def add(
-        self, logits: npt.NDArray[np.float32], token: int, end: int, version: int
-    ) -> None:
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more tokens."""
+        return len(self._tokens) == len(self._logits)
+
+    def add(self, logits: npt.NDArray[np.float32], token: int, end: int, version: int) -> None:
         """One more token, of those logits; after it, the reply's text has `end` characters.
 
         Raises ModelError when logits are not numbers.
         """
-        at = len(self._tokens)
-        floats = self.head.view(np.float32)
-        logit, peak, last = logits.item(token), floats.item(1), floats.item(-2)
-        rank = -1 if logit >= last else int(np.count_nonzero(logits > logit))
-        np.subtract(logits, peak, self._waiting[at - self._summed])
-        self._tokens.append((token, logit - peak, rank, end, version))
-        if at + 1 - self._summed == len(self._waiting):
-            self._sum()
-        self._next()
-
-    def _sum(self) -> None:
-        """Make totals of the logits that wait."""
-        count = len(self._tokens) - self._summed
-        if count == 0:
-            return
-        waiting = self._waiting[:count]
-        np.exp(waiting, waiting)
-        totals = np.add.reduce(waiting, axis=1)
-        if not np.isfinite(totals).all():
+        if not isfinite(np.maximum.reduce(logits)):
             raise ModelError(
                 "The model computes no numbers: its weights are damaged.",
                 "Download it again, or choose another quantisation.",
             )
-        self._totals[self._summed : self._summed + count] = totals
-        self._summed += count
+        self._logits[len(self._tokens)] = logits
+        self._tokens.append(token)
+        self._ends.append(end)
+        self._versions.append(version)
+        if not self.full:
+            at = len(self._tokens)
+            self.head, self.sampled = self._heads[at], self._sampled[at]
 
     def clamp(self, end: int) -> None:
         """The reply's text ends here, whatever its last tokens say."""
-        self._tokens = [(*token[:3], min(token[3], end), token[4]) for token in self._tokens]
+        self._ends = [min(one, end) for one in self._ends]
 
-    def take(self, given: int) -> tuple[bytes, set[int]]:
-        """The records of tokens that end within the first `given` characters, and all tokens
-        that they name. They are forgotten here."""
-        self._sum()
-        count = len(self._tokens)
-        while count and self._tokens[count - 1][3] > given:
-            count -= 1
-        if not count:
-            return b"", set()
-        records = self._make(count)
-        self._forget(count)
-        named = set(records["top"][:, : self._used].ravel().tolist())
-        named.update(records["id"].tolist())
-        return records.tobytes(), named
-
-    def _make(self, count: int) -> npt.NDArray[Any]:
-        used = self._used
-        tokens, logits, ranks, ends, versions = zip(*self._tokens[:count], strict=True)
-        totals = self._totals[:count]
+    def pack(self) -> tuple[bytes, set[int]]:
+        """The records of its tokens, and all tokens that they name. Uses up the logits."""
+        count, used = len(self._tokens), self._used
         heads = self._heads[:count].view(CANDIDATE)
+        tokens, logits = np.array(self._tokens, np.int64), self._logits[:count]
         records = np.zeros(count, _RECORD)
         records["id"] = tokens
-        records["p"] = np.exp(np.array(logits, np.float32)) / totals
-        records["rank"] = _ranks(np.array(tokens), np.array(ranks), heads["id"])
-        records["end"] = ends
-        records["version"] = versions
+        records["end"] = self._ends
+        records["version"] = self._versions
         records["used"] = used
         records["top"][:, :used] = heads["id"]
-        top = np.exp(heads["logit"] - heads["logit"][:, :1]) / totals[:, None]
-        records["top_p"][:, :used] = top
         records["top_sampled"][:, :used] = self._sampled[:count]
-        return records
-
-    def _forget(self, count: int) -> None:
-        left = len(self._tokens) - count
-        for array in (self._heads, self._sampled, self._totals):
-            array[:left] = array[count : count + left].copy()
-        del self._tokens[:count]
-        self._summed = left
-        self._next()
+        chosen = logits[np.arange(count), tokens][:, None]
+        likelier = np.count_nonzero(logits > chosen, axis=1)
+        records["rank"] = _ranks(tokens[:, None], likelier, heads["id"])
+        peaks = heads["logit"][:, :1].copy()
+        totals = _exp_total(logits, peaks)
+        records["p"] = (np.exp(chosen - peaks) / totals)[:, 0]
+        records["top_p"][:, :used] = np.exp(heads["logit"] - peaks) / totals
+        return records.tobytes(), {*self._tokens, *heads["id"].ravel().tolist()}
 
 
 def _ranks(
-    tokens: npt.NDArray[np.int64], ranks: npt.NDArray[np.int64], top: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int64]:
-    """The ranks given, or the place among `top`; just after them for a tie with the last."""
-    among = top == tokens[:, None]
-    places = np.where(among.any(axis=1), among.argmax(axis=1), top.shape[1])
-    return np.where(ranks < 0, places, ranks)
+    tokens: npt.NDArray[np.int64], likelier: npt.NDArray[Any], top: npt.NDArray[np.int32]
+) -> npt.NDArray[Any]:
+    """The place among `top`, which tells tied tokens apart, or how many are likelier."""
+    among = top == tokens
+    return np.where(among.any(axis=1), among.argmax(axis=1), likelier)
+
+
+def _exp_total(logits: npt.NDArray[np.float32], peaks: npt.NDArray[np.float32]) -> Any:
+    """The sum of exp(logit - peak) in each row, as a column. Overwrites the logits."""
+    np.subtract(logits, peaks, logits)
+    np.exp(logits, logits)
+    return np.add.reduce(logits, axis=1, keepdims=True)
+
+
+class Batches:
+    """Batches that go round between the thread that fills them and the one that packs them."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._free: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._sendings = threading.Semaphore(_SENDINGS)
+
+    def take(self) -> Batch:
+        """An empty batch."""
+        return Batch(self._n_vocab) if self._free.empty() else self._free.get()
+
+    def lend(self) -> None:
+        """Some are about to be sent. Waits while too many sendings are under way."""
+        self._sendings.acquire()
+
+    def give_back(self, batches: Sequence[Batch]) -> None:
+        """Those of one sending have been packed, and can be used again."""
+        for batch in batches:
+            batch.clear()
+            self._free.put(batch)
+        self._sendings.release()

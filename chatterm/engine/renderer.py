@@ -27,7 +27,7 @@ class Turn(msgspec.Struct, frozen=True):
     tokens: tuple[int, ...] = ()
 
 
-class TemplateFailed(PromptError):
+class TemplateFailedError(PromptError):
     """A template gave no text. `refused`: it said itself that it does not take such messages."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
@@ -52,10 +52,12 @@ class TemplateProcess:
             )
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Its answer. Raises TemplateFailed when it ended instead."""
+        """Its answer. Raises TemplateFailedError when it ended instead."""
         self.start()
         process = self._process
-        assert process and process.stdin and process.stdout
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(msgspec.json.encode(request) + b"\n")
             process.stdin.flush()
@@ -64,7 +66,7 @@ class TemplateProcess:
             answer = b""
         if not answer.endswith(b"\n"):
             self._end()
-            raise TemplateFailed("it takes too long or too much memory")
+            raise TemplateFailedError("it takes too long or too much memory")
         return msgspec.json.decode(answer, type=dict[str, Any])
 
     def _end(self) -> None:
@@ -85,7 +87,7 @@ class Renderer:
         self._variables = variables
 
     def render(self, turns: Sequence[Turn], **variables: Any) -> str:
-        """The template's text for these messages, ready for a reply. Raises TemplateFailed."""
+        """The template's text for these messages, ready for a reply. Raises TemplateFailedError."""
         answer = self._process.ask(
             {
                 "template": self.template,
@@ -100,6 +102,6 @@ class Renderer:
             }
         )
         if answer["error"]:
-            raise TemplateFailed(answer["error"], refused=answer["refused"])
+            raise TemplateFailedError(answer["error"], refused=answer["refused"])
         text: str = answer["text"]
         return text

@@ -198,11 +198,11 @@ class Sampler:
         """Find the tokens `top` among candidates in any order, for their probabilities."""
         candidates, by_id = self._candidates, self._by_id
         if self._is_greedy:
-            left, p = candidates.ids[chosen : chosen + 1], np.float32(1)
+            left = candidates.ids[chosen : chosen + 1]
+            by_id[left] = 1
         else:
-            size = candidates.array.size
-            left, p = candidates.ids[:size], candidates.p[:size]
-        by_id[left] = p
+            left = candidates.ids[: candidates.array.size]
+            by_id[left] = candidates.p[: candidates.array.size]
         sampled[:] = by_id[top]
         by_id[left] = 0
 
@@ -250,4 +250,3 @@ def _has_penalties(sampling: Sampling) -> bool:
         or sampling.frequency_penalty != 0
         or sampling.presence_penalty != 0
     )
-

@@ -50,7 +50,7 @@ class RefusedError(TemplateError):
 
 
 class _Generation(Extension):
-    """`{% generation %}…{% endgeneration %}` marks what the assistant says; here it is only text."""
+    """`{% generation %}…{% endgeneration %}` marks the assistant's words; here it is only text."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from os.path import commonprefix
 
 from chatterm.chat.clean import clean
+from chatterm.engine.prefix import common_prefix
 from chatterm.engine.vocab import Vocab
 
 _decoder = codecs.getincrementaldecoder("utf-8")
@@ -96,6 +96,6 @@ class TokenText:
 
     def matching(self, *texts: str) -> tuple[int, int]:
         """How many of the tokens, and characters, all `texts` begin with."""
-        shared = min(len(commonprefix([self._text, text])) for text in texts)
+        shared = min(common_prefix(self._text, text) for text in texts)
         fitting = [step for step in self._steps if step[1] <= shared]
         return fitting[-1] if fitting else (0, 0)

@@ -24,9 +24,7 @@ _to_piece = quick_function(
     ctypes.c_bool,
 )
 _is_eog = quick_function("llama_vocab_is_eog", ctypes.c_bool, ctypes.c_void_p, ctypes.c_int32)
-_attributes = quick_function(
-    "llama_vocab_get_attr", ctypes.c_int, ctypes.c_void_p, ctypes.c_int32
-)
+_attributes = quick_function("llama_vocab_get_attr", ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)
 
 _UNKNOWN = llama.LLAMA_TOKEN_ATTR_UNKNOWN
 _CONTROL = llama.LLAMA_TOKEN_ATTR_CONTROL
@@ -59,14 +57,13 @@ class Vocab:
         self.bos = llama.llama_vocab_bos(pointer)
         self.eos = llama.llama_vocab_eos(pointer)
         self.adds_bos = bool(llama.llama_vocab_get_add_bos(pointer)) and self.bos >= 0
-        self._buffer = ctypes.create_string_buffer(256)
         self._pieces: dict[int, bytes] = {}
         self._eog: dict[int, bool] = {}
 
     @property
     def usable(self) -> bool:
         """Whether there is a tokenizer at all."""
-        return self.type != llama.LLAMA_VOCAB_TYPE_NONE and self.size > 0
+        return bool(self.type != llama.LLAMA_VOCAB_TYPE_NONE and self.size > 0)
 
     def tokenize(self, text: str, *, joined: bool = False) -> list[int]:
         """The tokens of plain text: no begin token, no control tokens.
@@ -76,7 +73,7 @@ class Vocab:
         """
         if not (joined and self._adds_space):
             return self._tokenize(text)
-        if text.startswith(" "):
+        if text.startswith(" ") and text != " ":
             return self._tokenize(text[1:])
         anchor = self._tokenize("\n")
         tokens = self._tokenize("\n" + text)
@@ -113,14 +110,12 @@ class Vocab:
         """The bytes by which the token is shown; a control token by its name."""
         return self.piece(token) or self._piece(token, special=True)
 
-    def _piece(self, token: int, *, special: bool) -> bytes:
-        count: int = _to_piece(
-            self.pointer, token, self._buffer, len(self._buffer), 0, special
-        )
+    def _piece(self, token: int, *, special: bool, room: int = 256) -> bytes:
+        buffer = ctypes.create_string_buffer(room)
+        count: int = _to_piece(self.pointer, token, buffer, room, 0, special)
         if count < 0:
-            self._buffer = ctypes.create_string_buffer(-count)
-            return self._piece(token, special=special)
-        return self._buffer.raw[:count]
+            return self._piece(token, special=special, room=-count)
+        return buffer.raw[:count]
 
     def is_eog(self, token: int) -> bool:
         """Whether the model ends its reply with this token."""

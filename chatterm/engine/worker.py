@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import BinaryIO, NoReturn
 
 import llama_cpp
@@ -18,8 +19,8 @@ import msgspec
 
 from chatterm.chat.message import Ending, Figures
 from chatterm.chat.sampling import checked
-from chatterm.engine import bare, model as models
-from chatterm.engine import native, protocol
+from chatterm.engine import bare, native, protocol
+from chatterm.engine import model as models
 from chatterm.engine.cache import Cache, Stopped
 from chatterm.engine.decode import Writer
 from chatterm.engine.model import Cancelled, Model
@@ -57,15 +58,21 @@ class Pipe:
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
         self._events = events
-        self._outbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Event | Callable[[], Event | None]] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[tuple[_Work, Run]] = queue.SimpleQueue()
         self._runs: dict[int, Run] = {}
         for target in (self._read, self._write):
             threading.Thread(target=target, daemon=True).start()
 
-    def send(self, event: Event) -> None:
-        """Send an event, after those before it."""
+    def send(self, event: Event | Callable[[], Event | None]) -> None:
+        """Send an event, after those before it, or what it makes when its turn comes."""
         self._outbox.put(event)
+
+    def drain(self) -> None:
+        """Wait until everything was made and sent."""
+        done = threading.Event()
+        self._outbox.put(done.set)
+        done.wait()
 
     def next(self) -> tuple[_Work, Run]:
         """The next command to work on, with its run. Waits for one."""
@@ -100,9 +107,14 @@ class Pipe:
     def _write(self) -> None:
         try:
             while True:
-                protocol.write(self._events, self._outbox.get())
+                item = self._outbox.get()
+                event = item() if callable(item) else item
+                if event is not None:
+                    protocol.write(self._events, event)
         except (OSError, ValueError) as error:
             _exit(f"The engine's pipe broke: {error}")
+        except Exception:  # noqa: BLE001 - without this thread, the engine is of no use
+            _exit(traceback.format_exc())
 
 
 class Worker:
@@ -186,6 +198,8 @@ class Worker:
     def _unload(self) -> None:
         model, self._model, self._cache, self._prompter = self._model, None, None, None
         if model:
+            # Events that are still to be made ask its vocabulary.
+            self._pipe.drain()
             model.free()
 
     def _generate(self, command: Generate, run: Run) -> Event:
@@ -204,9 +218,7 @@ def _stopped(command: _Work, run: Run) -> Event:
 
 
 def _failed(run: Run, error: ChattermError) -> Failed:
-    return Failed(
-        run=run.number, kind=type(error).__name__, title=error.title, advice=error.advice
-    )
+    return Failed(run=run.number, kind=type(error).__name__, title=error.title, advice=error.advice)
 
 
 def _exit(reason: str = "") -> NoReturn:

@@ -89,7 +89,6 @@ class ChattermApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(self._chat)
-        self._session.on_change = self._chat.pulse.poke
         self._tell_problems()
         if self._outside.load_now:
             self._session.load(self._outside.load)

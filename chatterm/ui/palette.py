@@ -21,6 +21,7 @@ class Palette:
 
     def __init__(self, widget: Widget) -> None:
         _, _, background, foreground = widget.colors
+        self.background = background
         self._parts = [
             _style(widget.get_component_styles(PREFIX + name), background) for name in ink.NAMES
         ]
@@ -57,7 +58,7 @@ class Palette:
         style = self.style
         runs: list[Run] = [*line.runs]
         if cursor:
-            runs.append(Run("▌", ink.ACCENT | line.fill))
+            runs.append(Run("▌", ink.CURSOR | line.fill))
         segments = [Segment(run.text, style(run.ink)) for run in runs]
         if changed:
             segments = _restyle(segments, [(c, c + 1) for c in changed], style(ink.CHANGE))

@@ -1,24 +1,27 @@
-"""Brings changes from any thread to a screen, at most a few dozen times a second."""
+"""Brings changes from any thread to a widget, at most INTERVAL_S apart."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
+from collections.abc import Callable
 
-from textual.message import Message
 from textual.widget import Widget
 
-INTERVAL_S = 0.04
+INTERVAL_S = 0.05
 
 
 class Pulse:
-    """Posts `Beat` to a widget after changes: at once after a pause, else INTERVAL_S apart."""
+    """Calls `paint` in its widget's message loop after changes: at once after a pause, else later.
 
-    class Beat(Message, bubble=False):
-        """Something has changed since the last one."""
+    A timer or a message of Textual's for each change would cost more than what is painted.
+    """
 
-    def __init__(self, widget: Widget) -> None:
+    def __init__(self, widget: Widget, paint: Callable[[], None]) -> None:
+        """To be made where the widget's event loop runs."""
         self._widget = widget
+        self._paint = paint
+        self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._pending = False
         self._last = 0.0
@@ -29,14 +32,14 @@ class Pulse:
             if self._pending:
                 return
             self._pending = True
-        self._widget.post_message(self.Beat())
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._arrange)
 
-    def due_in(self) -> float:
-        """For the handler of Beat: seconds to wait before painting, 0 to paint now."""
-        return max(0.0, self._last + INTERVAL_S - time.monotonic())
+    def _arrange(self) -> None:
+        self._loop.call_at(self._last + INTERVAL_S, self._widget.call_next, self._beat)
 
-    def painting(self) -> None:
-        """To be called right before the state is read and painted."""
-        self._last = time.monotonic()
+    def _beat(self) -> None:
+        self._last = self._loop.time()
         with self._lock:
             self._pending = False
+        self._paint()

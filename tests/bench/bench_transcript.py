@@ -23,8 +23,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers import get_lexer_by_name
 from textual.app import App, ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Markdown, Static
 
 from chatterm.chat.message import Role
@@ -32,7 +33,7 @@ from chatterm.ui.themes import own_variables
 from chatterm.ui.widgets.transcript import Entry, Transcript
 
 CHARACTERS_PER_TOKEN = 4.5
-FLUSH_S = 0.04
+FLUSH_S = 0.05
 TARGETS = {50: 0.06, 500: 0.20}  # of a core
 WORDS = (
     "the model keeps a row of notes for every token that it has read and when a new word comes "
@@ -40,6 +41,10 @@ WORDS = (
     "values stay in memory while queries come and go with each step of decoding which is why "
     "long answers remain quick until the context is full"
 ).split()
+
+
+def _random(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311
 
 
 def sentence(rng: random.Random, words: int) -> str:
@@ -70,11 +75,11 @@ def fence(rng: random.Random, lines: int) -> str:
 
 
 def table(rng: random.Random, rows: int) -> str:
-    head = ["| name | size | what it is |", "|---|---:|---|"]
-    return "\n".join(
-        head + [f"| {rng.choice(WORDS)} | {rng.randrange(9999)} | {sentence(rng, 6)} |"] * 0
-        + [f"| {rng.choice(WORDS)} | {rng.randrange(9999)} | {sentence(rng, 6)} |" for _ in range(rows)]
-    )
+    lines = ["| name | size | what it is |", "|---|---:|---|"]
+    lines += [
+        f"| {rng.choice(WORDS)} | {rng.randrange(9999)} | {sentence(rng, 6)} |" for _ in range(rows)
+    ]
+    return "\n".join(lines)
 
 
 def prose(rng: random.Random) -> Iterator[str]:
@@ -91,7 +96,7 @@ def prose(rng: random.Random) -> Iterator[str]:
 
 def source(characters: int, seed: int = 1) -> str:
     parts, size = [], 0
-    for part in prose(random.Random(seed)):
+    for part in prose(_random(seed)):
         parts.append(part)
         size += len(part)
         if size >= characters:
@@ -101,7 +106,7 @@ def source(characters: int, seed: int = 1) -> str:
 
 def monster() -> dict[str, str]:
     """A reply of some 32,000 tokens, by its parts."""
-    rng = random.Random(2)
+    rng = _random(2)
     parts = {
         "prose": source(12_000),
         "list of 300": "\n\n" + bullets(rng, 300),
@@ -121,7 +126,7 @@ def history(messages: int) -> list[Entry]:
                 key=key,
                 role=Role.USER if user else Role.ASSISTANT,
                 title="You" if user else "Model",
-                text=paragraph(random.Random(key), 20) if user else source(1_500, key),
+                text=paragraph(_random(key), 20) if user else source(1_500, key),
                 plain=user,
             )
         )
@@ -133,8 +138,9 @@ class Bench(App[None]):
 
     CSS = """
     #head, #status { height: 1; }
+    #body, #main { height: 1fr; }
     #prompt { height: 3; background: $surface; }
-    #main { height: 1fr; }
+    #panel { width: 36; }
     """
 
     def __init__(self, what: str, rate: int, seconds: float, report: Path) -> None:
@@ -145,13 +151,19 @@ class Bench(App[None]):
         return own_variables(self.current_theme)
 
     def compose(self) -> ComposeResult:
-        yield Static("chatterm   A chat", id="head")
-        if self.what == "markdown":
-            with VerticalScroll(id="main"):
-                yield Markdown()
-        else:
-            yield Transcript(id="main")
-        yield Static("Type while it writes…", id="prompt")
+        with Horizontal(id="head"):
+            yield Static("chatterm   A chat")
+        with Horizontal(id="body"):
+            with Vertical():
+                if self.what == "markdown":
+                    with VerticalScroll(id="main"):
+                        yield Markdown()
+                else:
+                    yield Transcript(id="main")
+                yield Static("Type while it writes…", id="prompt")
+            with Vertical(id="panel"):
+                for number in range(12):
+                    yield Static(f"setting {number}\n──────●──────")
         yield Static("50 tok/s", id="status")
 
     def on_mount(self) -> None:
@@ -159,12 +171,15 @@ class Bench(App[None]):
 
     async def measure(self) -> None:
         await asyncio.sleep(0.5)
+        get_lexer_by_name("python")  # compiled once a process, whatever streams
         measure = {"stream": self.stream, "markdown": self.markdown, "long": self.long}
         result = await measure.get(self.what, self.history)()
         self.report.write_text(json.dumps(result))
         self.exit()
 
-    async def feed(self, append: Callable[[str], Awaitable[None] | None], text: str, rate: int, seconds: float) -> dict[str, float]:
+    async def feed(
+        self, append: Callable[[str], Awaitable[None] | None], text: str, rate: int, seconds: float
+    ) -> dict[str, float]:
         """Stream `text` at `rate` tokens a second; what that cost."""
         late: list[float] = []
         start, cpu = time.perf_counter(), _cpu()
@@ -238,7 +253,12 @@ class Bench(App[None]):
         transcript.follow()
         transcript.show([*entries, _open(-1)])
         full = await self.feed(transcript.append, source(60_000), 100, self.seconds)
-        return {"empty": empty, "full": full, "opened": opened, "p95_key_ms": statistics.quantiles(keys, n=20)[-1]}
+        return {
+            "empty": empty,
+            "full": full,
+            "opened": opened,
+            "p95_key_ms": statistics.quantiles(keys, n=20)[-1],
+        }
 
     async def painted(self) -> None:
         done = asyncio.Event()
@@ -269,7 +289,11 @@ def run(what: str, rate: int, seconds: float) -> dict[str, Any]:
         report = Path(directory) / "report"
         child = subprocess.Popen(
             [sys.executable, __file__, "--child", what, str(rate), str(seconds), str(report)],
-            stdin=follower, stdout=follower, stderr=follower, env=environment, start_new_session=True,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env=environment,
+            start_new_session=True,
         )
         os.close(follower)
         written = bytearray()
@@ -302,21 +326,45 @@ def main() -> None:
     parser.add_argument("--only", choices=("stream", "long", "history"))
     arguments = parser.parse_args()
     if arguments.only in (None, "stream"):
-        for rate, target in TARGETS.items():
-            for what in ("stream", "markdown"):
-                got = run(what, rate, arguments.seconds)
-                print(f"{what:9} {rate:4} tok/s  cpu {got['cpu'] * 100:5.1f} %  ÷ target {got['cpu'] / target:.2f}  late p95 {got['p95_late_ms']:.1f} ms  shown {got['shown']:.2f}")
+        print_stream(arguments.seconds)
     if arguments.only in (None, "long"):
-        got = run("long", 100, arguments.seconds)
-        for name, (mean, worst, ever) in got["parts"].items():
-            print(f"{name:26} ms an append at its end: mean {mean:.2f}, worst {worst:.2f}; worst of all {ever:.1f}")
-        end = got["end"]
-        print(f"at the end, 100 tok/s: {end['ms_token']:.2f} ms a token ÷ target {end['ms_token'] / 3:.2f}  late p95 {end['p95_late_ms']:.1f} ms ÷ target {end['p95_late_ms'] / 30:.2f}")
+        print_long(run("long", 100, arguments.seconds))
     if arguments.only in (None, "history"):
-        got = run("history", 100, arguments.seconds)
-        print(f"1,000 messages: opened in {got['opened']:.3f} s ÷ target {got['opened'] / 0.5:.2f}")
-        print(f"streaming below them ÷ in an empty chat {got['full']['cpu'] / got['empty']['cpu']:.2f} ÷ target {got['full']['cpu'] / got['empty']['cpu'] / 1.2:.2f}")
-        print(f"key to paint p95 {got['p95_key_ms']:.1f} ms ÷ target {got['p95_key_ms'] / 33:.2f}")
+        print_history(run("history", 100, arguments.seconds))
+
+
+def print_stream(seconds: float) -> None:
+    """Processor time of this widget, and of Textual's own for Markdown, in turn."""
+    for rate, target in TARGETS.items():
+        for what in ("stream", "markdown"):
+            got = run(what, rate, seconds)
+            print(
+                f"{what:9} {rate:4} tok/s  cpu {got['cpu'] * 100:5.1f} %"
+                f"  ÷ target {got['cpu'] / target:.2f}"
+                f"  late p95 {got['p95_late_ms']:.1f} ms  shown {got['shown']:.2f}"
+            )
+
+
+def print_long(got: dict[str, Any]) -> None:
+    """A reply of 32,000 tokens with very long blocks."""
+    for name, (mean, worst, ever) in got["parts"].items():
+        print(
+            f"{name:26} ms an append at its end: mean {mean:.2f}, worst {worst:.2f};"
+            f" worst of all {ever:.1f}"
+        )
+    cost, late = got["end"]["ms_token"], got["end"]["p95_late_ms"]
+    print(
+        f"at the end, 100 tok/s: {cost:.2f} ms a token ÷ target {cost / 3:.2f}"
+        f"  late p95 {late:.1f} ms ÷ target {late / 30:.2f}"
+    )
+
+
+def print_history(got: dict[str, Any]) -> None:
+    """A thousand messages above."""
+    ratio = got["full"]["cpu"] / got["empty"]["cpu"]
+    print(f"1,000 messages: opened in {got['opened']:.3f} s ÷ target {got['opened'] / 0.5:.2f}")
+    print(f"streaming below them ÷ in an empty chat {ratio:.2f} ÷ target {ratio / 1.2:.2f}")
+    print(f"key to paint p95 {got['p95_key_ms']:.1f} ms ÷ target {got['p95_key_ms'] / 33:.2f}")
 
 
 if __name__ == "__main__":

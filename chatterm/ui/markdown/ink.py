@@ -36,7 +36,8 @@ NAMES: Final = (
     "badge",
     "note",
     "notice",
-    "accent",
+    "cursor",
+    "gutter",
     "change",
     "selected",
 )
@@ -69,7 +70,8 @@ NAMES: Final = (
     BADGE,
     NOTE,
     NOTICE,
-    ACCENT,
+    CURSOR,
+    GUTTER,
     CHANGE,
     SELECTED,
 ) = (1 << index for index in range(len(NAMES)))

@@ -17,9 +17,9 @@ from chatterm.ui.markdown import ink
 from chatterm.ui.markdown.wrap import Run
 
 _SPECIAL: Final = re.compile(r"[\\`*_~\[\]!<&$\t]|https?://")
-_ESCAPABLE: Final = frozenset("!\"#$%&')*+,-./:;<=>?@]^_`{|}~")  # but for LaTeX's \( and \[
+_ESCAPABLE: Final = frozenset("!\"#$%&')*+,-./:;<=>?@\\]^_`{|}~")  # but for LaTeX's \( and \[
 _AUTOLINK: Final = re.compile(r"<((?:https?://|mailto:)[^\s<>]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)>")
-_BARE: Final = re.compile(r"https?://[^\s<>`*]+")
+_BARE: Final = re.compile(r"https?://[^\s<>`*\[\]]+")
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _TARGET: Final = re.compile(
     r"""\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\((?:[^\s()\\]|\\.)*\))*))"""
@@ -265,10 +265,12 @@ class _Parser:
     def _end_of_unfinished(self, pos: int, end: int) -> int:
         """Marks at the very end: those that close are taken at once, others stay unseen."""
         mark, count = self._text[pos], end - pos
+        closes = any(
+            opener.mark == mark and opener.opens and opener.count == count
+            for opener in self._delimiters
+        )
         self._delimiters.append(
-            _Delimiter(
-                len(self._nodes), mark, count, False, not self._text[:pos][-1:].isspace(), count
-            )
+            _Delimiter(len(self._nodes), mark, count, opens=False, closes=closes, original=count)
         )
         self._add("", pos)
         return end

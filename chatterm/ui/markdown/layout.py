@@ -126,6 +126,9 @@ class _Prose(_Base):
 
     def _update(self, block: Block) -> int:
         content = block.content
+        if not block.closed and block.lines[-1][1].startswith("|"):
+            # Likely the head of a table, which the next line will tell.
+            content = content[: -len(block.lines[-1][1])].removesuffix("\n")
         first = self._done
         while (end := self._chunk_end(content)) is not None:
             runs, _ = self._parse(content[self._chunk : end], unfinished=False)

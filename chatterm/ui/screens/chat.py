@@ -13,7 +13,6 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.message import Message as TextualMessage
 from textual.screen import Screen
 from textual.widgets import Static
@@ -26,6 +25,7 @@ from chatterm.state import State
 from chatterm.ui import commands, present
 from chatterm.ui.pulse import Pulse
 from chatterm.ui.widgets.action_bar import ActionBar
+from chatterm.ui.widgets.backdrop import Backdrop, Columns, Rows
 from chatterm.ui.widgets.command_list import CommandList
 from chatterm.ui.widgets.prompt import Prompt
 from chatterm.ui.widgets.sampling_panel import SamplingPanel
@@ -37,7 +37,7 @@ STATUS_S = 0.2
 QUIT_S = 2.0
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(Backdrop, Screen[None]):
     """A conversation. Whoever shows it opens the other screens, which it asks for by Wanted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,7 +66,6 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.session = session
         self._defaults = session.state.sampling
-        self.pulse = Pulse(self)
         self._shown: State | None = None
         self._status_due = 0.0
         self._rephrasing: int | None = None
@@ -74,36 +73,34 @@ class ChatScreen(Screen[None]):
         self._panel_wanted: bool | None = None  # None: shown where it fits
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="header"):
+        # The transcript has siblings only that cost nothing to draw with it (see backdrop).
+        with Columns(id="header"):
             yield Static("chatterm", id="brand", markup=False)
             yield Static("", id="title", markup=False)
             yield Static("", id="model", markup=False)
-        with Horizontal(id="body"):
-            with Vertical(id="main"):
+        with Columns(id="body"):
+            with Rows(id="main"):
                 yield Transcript(id="transcript")
                 yield Static("", id="empty", markup=False)
-                yield ActionBar(id="actions")
-                yield CommandList(id="commands")
-                yield Prompt(commands=commands.completions(), id="prompt")
+                with Rows(id="below"):
+                    yield ActionBar(id="actions")
+                    yield CommandList(id="commands")
+                    yield Prompt(commands=commands.completions(), id="prompt")
             yield SamplingPanel(self.session.state.sampling, id="panel")
         yield StatusLine(id="status")
 
     def on_mount(self) -> None:
+        self.session.on_change = Pulse(self, self._paint).poke
         self.query_one(Prompt).focus()
         self._place_panel(self.size.width)
         self._paint()
 
+    def on_unmount(self) -> None:
+        self.session.on_change = lambda: None
+
     # Painting
 
-    @on(Pulse.Beat)
-    def _beat(self) -> None:
-        if wait := self.pulse.due_in():
-            self.set_timer(wait, self._paint)
-        else:
-            self._paint()
-
     def _paint(self) -> None:
-        self.pulse.painting()
         state, before = self.session.state, self._shown
         if state is before:
             return

@@ -60,7 +60,11 @@ class Row(NamedTuple):
     last: bool  # the last row of the text
 
 
-_TITLES: dict[str, int] = {Role.USER: ink.USER, Role.ASSISTANT: ink.ASSISTANT, Role.SYSTEM: ink.NOTE}
+_TITLES: dict[str, int] = {
+    Role.USER: ink.USER,
+    Role.ASSISTANT: ink.ASSISTANT,
+    Role.SYSTEM: ink.NOTE,
+}
 
 
 class EntryView:
@@ -182,6 +186,13 @@ class EntryView:
             return len(self._head) + self._rows
         return len(self._head) + self._starts[index] + min(number, self._heights[index])
 
+    def span(self, place: int | None) -> tuple[int, int]:
+        """Where the block at a place, or with None the text, begins and where what follows does."""
+        if place is None:
+            return 1 << _PLACE, _FOOT
+        block = place >> _PLACE << _PLACE
+        return block, block + (1 << _PLACE)
+
     def badge_span(self) -> tuple[int, int]:
         """The columns of the badge on the first row."""
         start = cells((Run(self.entry.title + " ", ink.PLAIN),))
@@ -253,7 +264,7 @@ class EntryView:
         shown = labels[-_LABELS:]
         if more := len(labels) - len(shown):
             shown.insert(0, f"and {more} more above")
-        bar = Run("┊ ", ink.CHANGE)
+        bar = Run("┊ ", ink.GUTTER)
         return [_BLANK, *(Line((bar, Run(label[: self.width - 2], ink.NOTE))) for label in shown)]
 
     # Changes of settings

@@ -18,6 +18,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from chatterm.chat.sampling import FIELDS, Sampling, with_value
+from chatterm.ui.widgets.backdrop import Backdrop
 from chatterm.ui.widgets.field_row import FieldRow
 from chatterm.ui.widgets.seed_row import SeedRow
 from chatterm.ui.widgets.slider import Slider
@@ -48,7 +49,7 @@ class PanelHeader(Widget):
         return Content.assemble((title, "bold"), " " * gap, self.word, mark)
 
 
-class SamplingPanel(VerticalScroll, can_focus=False):
+class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
     """Sliders for all sampling settings, under a word for how they are as a whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -20,7 +20,7 @@ from textual import events
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.scrollbar import ScrollTo
@@ -29,7 +29,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from chatterm.ui.markdown import ink
-from chatterm.ui.markdown.blocks import Kind
+from chatterm.ui.markdown.blocks import Block, BlockParser, Kind
 from chatterm.ui.markdown.code import language
 from chatterm.ui.markdown.wrap import Line, Run, cells
 from chatterm.ui.palette import CLASSES, Palette
@@ -40,6 +40,7 @@ __all__ = ["Entry", "Mark", "Transcript"]
 _GUTTER = 3  # cells before the text: selection, change of settings, blank
 _WIDEST = 100  # cells of text, however wide the screen
 _WHEEL = 3  # rows
+_WARM = 64  # entries whose lines are kept
 _PLACES = 64  # bits of a selection's row for the place within its entry
 _SCHEMES = ("http", "https", "mailto")
 _BELOW = " ↓ more below, End "
@@ -101,7 +102,8 @@ class Transcript(ScrollView, can_focus=True):
         & > .transcript--badge { color: $accent; }
         & > .transcript--note { color: $foreground-muted; }
         & > .transcript--notice { color: $foreground-muted; text-style: italic; }
-        & > .transcript--accent { color: $accent; }
+        & > .transcript--cursor { color: $accent; }
+        & > .transcript--gutter { color: $gutter-mark; }
         & > .transcript--change { color: $gutter-mark; text-style: underline; }
         & > .transcript--selected { color: $primary; }
     }
@@ -142,6 +144,9 @@ class Transcript(ScrollView, can_focus=True):
         self._views: list[EntryView] = []
         self._tops: list[int] = []  # the first row of each view
         self._total = 0
+        self._width = self._height = 0  # of the widget
+        self._columns = _WIDEST  # of the text
+        self._warm: dict[EntryView, None] = {}  # views with lines, by when they were last seen
         self._selected: int | None = None  # index of a view
         self._code_copied = 0  # code blocks of the selected entry that were copied, from its last
         self._following = True
@@ -165,17 +170,20 @@ class Transcript(ScrollView, can_focus=True):
         return self._following
 
     def show(self, entries: Sequence[Entry]) -> None:
-        """Show a whole conversation. Entries that are shown already keep their layout."""
+        """Show a whole conversation. Entries that are shown already keep their layout; when none
+        is, its end is shown."""
         selected, anchor = self.selected, self._anchor()
-        old = {view.entry.key: view for view in self._views}
+        before = self._views
+        old = {view.entry.key: view for view in before}
         self._views = [self._view(entry, old.get(entry.key)) for entry in entries]
         keys = [view.entry.key for view in self._views]
+        self._following = self._following or old.keys().isdisjoint(keys)
         self._selected = keys.index(selected) if selected in keys else None
         if selected is not None and self._selected is None:
             self.post_message(self.EntrySelected(None))
+        if self.text_selection is not None and self._views[: len(before)] != before:
+            self.screen.clear_selection()
         self._stack(0)
-        if self._following or anchor is None or anchor[0].entry.key not in keys:
-            self._following = self._following or not self._views
         self._settle(anchor)
         self.refresh()
 
@@ -199,7 +207,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _view(self, entry: Entry, old: EntryView | None) -> EntryView:
         if old is None:
-            return EntryView(entry, self._text_width)
+            return EntryView(entry, self._columns)
         if old.entry is not entry and old.entry != entry:
             old.update(entry)
         return old
@@ -212,15 +220,11 @@ class Transcript(ScrollView, can_focus=True):
         self._settle(anchor)
         if not self._following and not self._more_below:
             self._more_below = True
-            self._refresh_rows(self.scroll_offset.y + self.size.height - 1, 1)
+            self._refresh_rows(self.scroll_offset.y + self._height - 1, 1)
         if self.scroll_offset.y == top:
             self._refresh_rows(row, max(self._total, before) - row)
 
     # Rows
-
-    @property
-    def _text_width(self) -> int:
-        return max(min(self.scrollable_content_region.width - _GUTTER - 1, _WIDEST), 8)
 
     def _stack(self, first: int) -> None:
         """Put the views from `first` on below each other."""
@@ -228,7 +232,7 @@ class Transcript(ScrollView, can_focus=True):
         heights = [view.height for view in self._views[first:]]
         *tops, self._total = accumulate(heights, initial=base)
         self._tops[first:] = tops
-        size = Size(self.scrollable_content_region.width, self._total)
+        size = Size(self._columns, self._total)
         if size != self.virtual_size:
             # Not by the reactive, which would lay out the whole screen for each new line.
             self.set_reactive(Widget.virtual_size, size)
@@ -240,9 +244,12 @@ class Transcript(ScrollView, can_focus=True):
         return index, row - self._tops[index]
 
     def _anchor(self) -> tuple[EntryView, int, int] | None:
-        """The first line in sight that is laid out: its view, place, and row on the screen."""
+        """The first line in sight that is laid out: its view, place, and row on the screen.
+        None where there is none, or where the end is followed."""
         top = self.scroll_offset.y
-        for row in range(top, min(top + self.size.height, self._total)):
+        if self._following:
+            return None
+        for row in range(top, min(top + self._height, self._total)):
             index, within = self._at(row)
             view = self._views[index]
             if view.settled(within):
@@ -255,18 +262,20 @@ class Transcript(ScrollView, can_focus=True):
         try:
             while True:
                 top = self._wanted_top(anchor)
-                if not self._lay(top, top + self.size.height):
+                if not self._lay(top, top + self._height):
                     break
                 anchor = anchor or self._anchor()
             if top != self.scroll_offset.y:
                 self.scroll_y = self.scroll_target_y = top
+            if len(self._warm) > 2 * _WARM:
+                self._cool()
         finally:
             self._settling = False
         if self._following:
             self._more_below = False
 
     def _wanted_top(self, anchor: tuple[EntryView, int, int] | None) -> int:
-        highest = max(self._total - self.size.height, 0)
+        highest = max(self._total - self._height, 0)
         if self._following:
             return highest
         if anchor is None:
@@ -288,14 +297,23 @@ class Transcript(ScrollView, can_focus=True):
             if view.settle(top - base, bottom - base):
                 changed = True
                 self._stack(index)
+            self._warm.pop(view, None)
+            self._warm[view] = None
             index += 1
         return changed
 
+    def _cool(self) -> None:
+        """Forget the lines of entries that were not seen for long."""
+        for view in [*self._warm][: -max(_WARM, self._height)]:
+            del self._warm[view]
+            if not view.entry.open:
+                view.forget()
+
     def _refresh_rows(self, row: int, count: int) -> None:
         y = row - self.scroll_offset.y
-        first, last = max(y, 0), min(y + count, self.size.height)
+        first, last = max(y, 0), min(y + count, self._height)
         if first < last:
-            self.refresh(Region(0, first, self.size.width, last - first))
+            self.refresh(Region(0, first, self._width, last - first))
 
     # Painting
 
@@ -323,13 +341,12 @@ class Transcript(ScrollView, can_focus=True):
         missing = [y for y in crop.line_range if y not in painted]
         if missing:
             filters = self.get_line_filters()
-            _, background = self.background_colors
             for y, strip in zip(missing, self._paint(missing), strict=True):
                 for line_filter in filters:
-                    strip = strip.apply_filter(line_filter, background)
+                    strip = strip.apply_filter(line_filter, self._shown_palette.background)
                 painted[y] = strip
         strips = [painted[y] for y in crop.line_range]
-        if crop.column_span != (0, self.size.width):
+        if crop.width != self._width:
             return [strip.crop(*crop.column_span) for strip in strips]
         return strips
 
@@ -344,39 +361,40 @@ class Transcript(ScrollView, can_focus=True):
         return strip.apply_offsets(-_GUTTER, (index << _PLACES) + place)
 
     def _paint(self, ys: Sequence[int]) -> list[Strip]:
-        if self._palette is None:
-            self._palette = Palette(self)
-        top, (width, height) = self.scroll_offset.y, self.size
+        palette = self._shown_palette
+        top, width, height = self.scroll_offset.y, self._width, self._height
         selection = self.text_selection
         strips = []
         for y in ys:
-            if self._more_below and y == height - 1:
+            if self._more_below and y == height - 1 and top + height < self._total:
                 strips.append(self._hint(width))
             elif top + y >= self._total:
-                strips.append(Strip.blank(width, self._palette.style(ink.PLAIN)))
+                strips.append(Strip.blank(width, palette.style(ink.PLAIN)))
             else:
                 index, within = self._at(top + y)
                 row = self._views[index].row(within)
-                strips.append(self._strip(index, row, width, selection))
+                chosen = index == self._selected and within < self._views[index].height - 1
+                place = (index << _PLACES) + row.place
+                span = None if selection is None else _span(selection, place)
+                cursor = row.last and self._views[index].entry.open
+                strips.append(self._strip(row, width, span, chosen=chosen, cursor=cursor))
         return strips
 
-    def _strip(self, index: int, row: Row, width: int, selection: Selection | None) -> Strip:
-        assert self._palette is not None
-        span = None if selection is None else _span(selection, (index << _PLACES) + row.place)
-        cursor = row.last and self._views[index].entry.open
-        chosen = index == self._selected
+    def _strip(
+        self, row: Row, width: int, span: tuple[int, int] | None, *, chosen: bool, cursor: bool
+    ) -> Strip:
         key = (row.line, width, row.change != "", row.changed, cursor, chosen, span)
         strip = self._strips.get(key)
         if strip is None:
             gutter = (
                 Run("▎" if chosen else " ", ink.SELECTED),
-                Run("┊" if row.change else " ", ink.ACCENT),
+                Run("┊" if row.change else " ", ink.GUTTER),
                 Run(" ", ink.PLAIN),
             )
-            strip = self._palette.strip(
+            strip = self._shown_palette.strip(
                 row.line,
                 gutter,
-                self._text_width,
+                self._columns,
                 width,
                 selected=span,
                 selection=self._selection_style if span else None,
@@ -387,14 +405,19 @@ class Transcript(ScrollView, can_focus=True):
         return strip
 
     @property
+    def _shown_palette(self) -> Palette:
+        if self._palette is None:
+            self._palette = Palette(self)
+        return self._palette
+
+    @property
     def _selection_style(self) -> Style:
         return self.screen.get_component_rich_style("screen--selection")
 
     def _hint(self, width: int) -> Strip:
-        assert self._palette is not None
         text = _BELOW if width > len(_BELOW) + _GUTTER else _BELOW[:width]
-        runs = (Run(text, ink.CODE_BLOCK | ink.ACCENT),)
-        return self._palette.strip(Line(runs), (Run(" " * _GUTTER, ink.PLAIN),), width, width)
+        runs = (Run(text, ink.CODE_BLOCK | ink.LANGUAGE),)
+        return self._shown_palette.strip(Line(runs), (Run(" " * _GUTTER, ink.PLAIN),), width, width)
 
     def notify_style_update(self) -> None:
         """The theme, or how the widget looks in it, has changed."""
@@ -415,24 +438,25 @@ class Transcript(ScrollView, can_focus=True):
 
     def _sync_bar(self) -> None:
         """Move the scrollbar's thumb. While the end is followed it only shrinks, bit by bit, and
-        is not painted again before it is a cell shorter."""
-        height = self.size.height
+        is not painted again before that can be seen."""
+        height = self._height
         thumb = height * height // max(self._total, 1)
-        if self._following and self._thumb == thumb:
+        if self._following and self._thumb is not None and abs(self._thumb - thumb) < 2:
             return
         self._thumb = thumb if self._following else None
         bar = self.vertical_scrollbar
         bar.window_virtual_size = self._total
-        bar.position = self.scroll_y
+        bar.position = max(self._total - height, 0) if self._following else self.scroll_y
 
     def on_resize(self) -> None:
         """Lay out again at another width, at the place where the reader is."""
         anchor = self._anchor()
-        width = self._text_width
-        if any(view.width != width for view in self._views):
-            for view in self._views:
-                view.resize(width)
-            self._strips.clear()
+        self._width, self._height = self.size
+        width = self.scrollable_content_region.width - _GUTTER - 1
+        self._columns = max(min(width, _WIDEST), 8)
+        for view in self._views:
+            view.resize(self._columns)
+        self._painted.clear()
         self._stack(0)
         self._settle(anchor)
         self.refresh()
@@ -469,11 +493,11 @@ class Transcript(ScrollView, can_focus=True):
 
     def action_page_up(self) -> None:
         """A page up."""
-        self._scroll_by(1 - self.size.height)
+        self._scroll_by(1 - self._height)
 
     def action_page_down(self) -> None:
         """A page down."""
-        self._scroll_by(self.size.height - 1)
+        self._scroll_by(self._height - 1)
 
     def scroll_page_up(self, **_: object) -> None:
         """A page up, for the scrollbar."""
@@ -516,11 +540,18 @@ class Transcript(ScrollView, can_focus=True):
 
     def _bring_in_sight(self) -> None:
         assert self._selected is not None
-        top, height = self._tops[self._selected], self._views[self._selected].height
-        first, last = self.scroll_offset.y, self.scroll_offset.y + self.size.height
-        if top < first or (top + height - 1 > last and top > first):
-            wanted = top if top < first else min(top, top + height - 1 - self.size.height)
-            self.scroll_target_y = self.scroll_y = wanted
+        view, top = self._views[self._selected], self._tops[self._selected]
+        first, last = self.scroll_offset.y, self.scroll_offset.y + self._height
+        bottom = top + view.height - 1
+        if top < first:
+            wanted = top
+        elif bottom > last and top > first:
+            wanted = min(top, bottom - self._height)
+        else:
+            return
+        self._following = False
+        self._settle((view, 0, top - wanted))
+        self._following = self.scroll_offset.y >= self.max_scroll_y
 
     def action_sibling(self, offset: int) -> None:
         """Ask for another version of the selected entry, or of the last that has others."""
@@ -544,12 +575,8 @@ class Transcript(ScrollView, can_focus=True):
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the selected entry; the one before it when asked again."""
-        views = self._views if self._selected is None else [self._views[self._selected]]
-        for view in reversed(views):
-            blocks = [block for block in view.blocks if block.kind is Kind.CODE]
-            if blocks:
-                break
-        else:
+        blocks = self._code_blocks()
+        if not blocks:
             self.post_message(self.Copied("There is no code to copy."))
             return
         number = len(blocks) - self._code_copied % len(blocks)
@@ -560,16 +587,29 @@ class Transcript(ScrollView, can_focus=True):
         which = f" {number} of {len(blocks)}" if len(blocks) > 1 else ""
         self.post_message(self.Copied(f"Copied code block{which}{named}."))
 
+    def _code_blocks(self) -> list[Block]:
+        """Those of the selected entry, or of the last entry that has any."""
+        views = self._views if self._selected is None else [self._views[self._selected]]
+        for view in reversed(views):
+            if view.entry.plain:
+                continue
+            parser = BlockParser()
+            parser.feed(view.entry.text, final=True)
+            if blocks := [block for block in parser.blocks if block.kind is Kind.CODE]:
+                return blocks
+        return []
+
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The text under the mouse selection as it is seen, without layout: lines that only
         overflow are joined."""
         if not self._views:
             return None
-        first = 0 if selection.start is None else self._row_of(selection.start.y)
-        last = self._total - 1 if selection.end is None else self._row_of(selection.end.y)
-        while self._lay(first, last + 1):
+        anchor = self._anchor()
+        while True:
             first = 0 if selection.start is None else self._row_of(selection.start.y)
             last = self._total - 1 if selection.end is None else self._row_of(selection.end.y)
+            if not self._lay(first, last + 1):
+                break
         parts: list[str] = []
         before: Line | None = None
         for number in range(first, last + 1):
@@ -579,19 +619,27 @@ class Transcript(ScrollView, can_focus=True):
             if span is not None:
                 parts.append(_copied(row.line, span, before))
                 before = row.line
+        self._settle(anchor)
         return "".join(parts), "\n"
 
     def _row_of(self, place: int) -> int:
         index = min(place >> _PLACES, len(self._views) - 1)
-        return self._tops[index] + self._views[index].row_of(place & ((1 << _PLACES) - 1))
+        row = self._views[index].row_of(place & ((1 << _PLACES) - 1))
+        self._stack(index)
+        return self._tops[index] + row
 
     # The mouse
 
     def on_click(self, event: events.Click) -> None:
-        """Select the entry under the mouse, switch its version, or follow a link."""
-        if self.text_selection is not None or event.chain > 1:
+        """Select the entry under the mouse, switch its version, or follow a link. Twice: select
+        the text of a block; three times: of the entry."""
+        if event.chain > 1:
+            event.prevent_default()  # which would select all there is
+            self._select_text(event)
             return
-        if self._more_below and event.y == self.size.height - 1:
+        if self.text_selection is not None:
+            return
+        if self._more_below and event.y == self._height - 1:
             self.follow()
             return
         row = self.scroll_offset.y + event.y
@@ -611,6 +659,16 @@ class Transcript(ScrollView, can_focus=True):
             self.post_message(self.LinkClicked(url))
         else:
             self._select(index)
+
+    def _select_text(self, event: events.Click) -> None:
+        row = self.scroll_offset.y + event.y
+        if row < self._total:
+            index, within = self._at(row)
+            view = self._views[index]
+            first, last = view.span(view.row(within).place if event.chain == 2 else None)
+            base = index << _PLACES
+            selection = Selection(Offset(0, base + first), Offset(0, base + last))
+            self.screen.selections = {self: selection}
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Say which setting changed, or where a link leads, where the mouse points at one."""
