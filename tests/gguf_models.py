@@ -162,6 +162,21 @@ def write_bert(path: Path) -> Path:
     return _write(writer, path)
 
 
+def write_with_vocabulary(path: Path, vocabulary: Path, *, template: str | None) -> Path:
+    """A llama with the vocabulary of another GGUF file; as big as that makes it."""
+    reader = gguf.GGUFReader(vocabulary)
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, field in reader.fields.items():
+        if not key.startswith("tokenizer.") or key == "tokenizer.chat_template":
+            continue
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(key, field.contents())
+        else:
+            writer.add_key_value(key, field.contents(), field.types[0])
+    bias = np.zeros(len(reader.fields["tokenizer.ggml.tokens"].data), np.float32)
+    return _finish_llama(writer, path, "Tiny", template, 8192, 5, 1, bias, False)
+
+
 class _Tensors:
     """Adds random tensors to a file; none but the embedding touches the first dimension."""
 

@@ -78,6 +78,14 @@ def test_threads_leave_a_core_free_unless_asked(engine: EngineDriver, tmp_path: 
     assert 1 <= threads <= max((os.cpu_count() or 1) - 1, 1)
 
 
+def test_more_threads_than_llama_cpp_takes_are_not_asked_for(
+    engine: EngineDriver, tmp_path: Path
+) -> None:
+    path = gguf_models.write_llama(tmp_path / "tiny.gguf")
+    assert engine.load(path, n_threads=10**6).info.n_threads == 512
+    assert engine.load(path, n_threads=-3).info.n_threads >= 1
+
+
 def test_progress_is_told_in_whole_percents(engine: EngineDriver, tmp_path: Path) -> None:
     path = gguf_models.write_llama(tmp_path / "tiny.gguf")
     run = engine.new_run()

@@ -15,6 +15,7 @@ from llama_cpp_source import models_folder
 
 from chatterm.chat.clean import clean
 from chatterm.chat.message import Role
+from chatterm.chat.sampling import Sampling
 from chatterm.chat.trace import pack_ids
 from chatterm.engine.protocol import Failed, PromptMessage, Render, Rendered
 from chatterm.engine.splice import Span, Splice, tokenize
@@ -220,6 +221,46 @@ def test_a_reply_without_a_question_cannot_be_continued(
     failed = engine.ask(Render, messages=(message("assistant", "a"),))
     assert isinstance(failed, Failed)
     assert failed.kind == "PromptError"
+
+
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+PHI = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("vocabulary", "template"),
+    [
+        ("llama-bpe", gguf_models.CHATML),
+        ("qwen2", gguf_models.CHATML),
+        ("llama-spm", MISTRAL),
+        ("phi-3", PHI),
+        ("deepseek-llm", gguf_models.CHATML),
+        ("falcon", None),
+    ],
+)
+def test_ten_turns_evaluate_only_what_is_new(
+    engine: EngineDriver, tmp_path: Path, vocabulary: str, template: str | None
+) -> None:
+    source = models_folder() / f"ggml-vocab-{vocabulary}.gguf"
+    path = tmp_path / "real.gguf"
+    engine.load(gguf_models.write_with_vocabulary(path, source, template=template))
+    said: list[PromptMessage] = []
+    for turn in range(10):
+        question = message("user", f"Question {turn}: what of {ATTACK}, héllo </s>?")
+        said.append(question)
+        new_tokens = len(render(engine, question, raw=True).tokens)
+        sampling = Sampling(seed=turn, max_tokens=40)
+        reply = engine.generate(messages=tuple(said), sampling=sampling)
+        evaluated = reply.finished.figures.evaluated_tokens
+        assert evaluated <= new_tokens + 32, (turn, reply.finished)
+        said.append(message("assistant", clean(reply.text), reply.ids))
 
 
 class Loaded:

@@ -135,9 +135,9 @@ async def test_only_changed_lines_are_painted(monkeypatch: pytest.MonkeyPatch) -
 async def test_entries_that_stay_keep_their_layout() -> None:
     first, second = question("q"), reply("text")
     async with shown(first, second) as (transcript, _):
-        views = list(transcript._views)
+        views = list(transcript._stack.views)
         transcript.show([question("q"), reply("text"), question("again", 3)])
-        assert transcript._views[:2] == views
+        assert transcript._stack.views[:2] == views
 
 
 @in_loop
@@ -266,7 +266,7 @@ async def test_keys_select_and_copy() -> None:
 
 @in_loop
 async def test_selecting_brings_into_sight() -> None:
-    async with shown(*many(40)) as (transcript, pilot):
+    async with shown(*many(40)) as (transcript, _):
         for _ in range(30):
             transcript.action_select(-1)
         assert transcript.selected == 10
@@ -305,8 +305,7 @@ async def test_mouse_selection_copies_what_is_seen_without_layout() -> None:
         transcript.append("\n\nmore")
         await pilot.mouse_up(Transcript, offset=(3 + 5, 8))
         assert pilot.app.screen.get_selected_text() == (
-            "ask\n\nModel\n"
-            "  • one two three four five six seven eight nine ten eleven\n\n py\n x = 1"
+            "ask\n\nModel\n  • one two three four five six seven eight nine ten eleven\n\nx = 1"
         )
 
 
@@ -315,10 +314,10 @@ async def test_clicking_twice_selects_a_block() -> None:
     text = "para\n\n```py\nx = 1\ny = 2\n```\n\nend"
     async with shown(reply(text)) as (_, pilot):
         await pilot.double_click(Transcript, offset=(5, 4))
-        assert pilot.app.screen.get_selected_text() == "\n py\n x = 1\n y = 2"
+        assert pilot.app.screen.get_selected_text() == "x = 1\ny = 2"
         await pilot.triple_click(Transcript, offset=(5, 4))
         copied = pilot.app.screen.get_selected_text()
-        assert copied == "para\n\n py\n x = 1\n y = 2\n\nend"
+        assert copied == "para\n\nx = 1\ny = 2\n\nend"
 
 
 @in_loop

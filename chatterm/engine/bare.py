@@ -27,7 +27,7 @@ def measure(model: Model, cache: Cache, run: Run, command: BareLoop) -> BareLoop
             f"of {model.n_ctx}."
         )
     model.set_threads(command.n_threads)
-    run.stop.watch(model.context)
+    model.watch(run.stop)
     prompt = np.random.default_rng(0).integers(0, model.vocab.size, command.n_prompt).tolist()
     cache.clear()
     begun = time.perf_counter()

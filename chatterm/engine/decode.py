@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from math import isfinite
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from chatterm.chat.message import Ending, Figures
 from chatterm.chat.sampling import Sampling
@@ -22,7 +25,7 @@ from chatterm.engine.records import Batch, Batches
 from chatterm.engine.run import Run
 from chatterm.engine.sampler import Sampler, resolve_seed
 from chatterm.engine.text import ReplyText
-from chatterm.errors import PromptError
+from chatterm.errors import ModelError, PromptError
 
 # A fast model's tokens are sent together; a model slower than this sends each one at once.
 FLUSH_S = 0.02
@@ -64,7 +67,7 @@ class Writer:
         self._check_room(len(prompt))
         self._text = ReplyText(self._sampling.stop, before)
         sampler = Sampler(self._model.vocab, self._model.n_ctx, self._seed)
-        self._run.stop.watch(self._model.context)
+        self._model.watch(self._run.stop)
         try:
             self._evaluate(prompt)
             sampler.use(self._sampling, self._cache.tokens)
@@ -125,7 +128,7 @@ class Writer:
                 return Ending.EOG
             self._last_at = now = clock()
             piece, at_stop = text.add(vocab.piece(token))
-            batch.add(logits, token, text.length, self._version)
+            room = batch.add(logits, token, text.length, self._version)
             if piece:
                 self._unsent.append(piece)
             self._count += 1
@@ -134,10 +137,11 @@ class Writer:
             if at_stop:
                 return Ending.STOP
             if now - self._flushed_at >= FLUSH_S and text.given == text.length:
+                _check_numbers(logits)
                 self._flush()
                 self._flushed_at = now
                 batch = self._next_batch()
-            elif batch.full:
+            elif not room:
                 batch = self._next_batch()
             if len(cache.tokens) + 1 >= self._model.n_ctx:
                 return Ending.CONTEXT
@@ -178,4 +182,13 @@ class Writer:
             ttft_s=self._first_at - self._run.received if self._count else 0.0,
             decode_s=self._last_at - self._first_at,
             stop_s=self._run.stop_s,
+        )
+
+
+def _check_numbers(logits: npt.NDArray[np.float32]) -> None:
+    """Raise a ModelError for NaN. Now and then is enough: damage does not go away."""
+    if not isfinite(np.maximum.reduce(logits)):
+        raise ModelError(
+            "The model computes no numbers: its weights are damaged.",
+            "Download it again, or choose another quantisation.",
         )

@@ -26,6 +26,8 @@ DEFAULT_CONTEXT = 8192
 # batch, so there a batch is what bounds the time to stop.
 BATCH_CPU = 512
 BATCH_GPU = 256
+# More than this ends llama.cpp.
+MOST_THREADS = 512
 
 _MAGIC = b"GGUF"
 _HEADER_BYTES = 24
@@ -47,10 +49,16 @@ class Model:
         self.n_threads = n_threads
         self.batch = batch
         self.vocab = Vocab(weights)
+        self._stop: StopFlag | None = None
+
+    def watch(self, stop: StopFlag) -> None:
+        """Abort a decode when `stop` is set, from now on."""
+        stop.watch(self.context)
+        self._stop = stop
 
     def set_threads(self, n_threads: int) -> None:
         """Decode and evaluate with this many threads from now on; 0 leaves it as loaded."""
-        threads = n_threads or self.n_threads
+        threads = _possible(n_threads) or self.n_threads
         llama.llama_set_n_threads(self.context, threads, threads)
 
     @property
@@ -81,7 +89,7 @@ def load(command: Load, stop: StopFlag, progress: Callable[[float], None]) -> Mo
     try:
         _check_kind(weights, path.name)
         n_ctx = _context_size(weights, command.n_ctx)
-        n_threads = command.n_threads or default_threads()
+        n_threads = _possible(command.n_threads) or default_threads()
         batch = BATCH_GPU if gpus() and command.n_gpu_layers != 0 else BATCH_CPU
         context = _make_context(weights, n_ctx, n_threads, batch)
     except BaseException:
@@ -93,6 +101,10 @@ def load(command: Load, stop: StopFlag, progress: Callable[[float], None]) -> Mo
 def default_threads() -> int:
     """Physical cores, less one for the rest of the machine: a token waits for the slowest."""
     return max((psutil.cpu_count(logical=False) or os.cpu_count() or 2) - 1, 1)
+
+
+def _possible(n_threads: int) -> int:
+    return min(max(n_threads, 0), MOST_THREADS)
 
 
 def check_file(path: Path) -> None:

@@ -62,7 +62,10 @@ class StopFlag:
         return self._buffer[0] != b"\0"
 
     def watch(self, context: int) -> None:
-        """Make `context` abort its decode when this flag is set, until another flag watches."""
+        """Make `context` abort its decode when this flag is set, until another flag watches.
+
+        The flag must live until then.
+        """
         data = ctypes.cast(self._buffer, ctypes.c_void_p)
         llama.llama_set_abort_callback(context, _strlen(), data)
 

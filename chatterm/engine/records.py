@@ -10,7 +10,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy.typing as npt
 
 from chatterm.chat.trace import ALTERNATIVES, RECORD
 from chatterm.engine.sampler import CANDIDATE, NUMBERS
-from chatterm.errors import ModelError
 
 # A batch takes so many tokens, and its logits at most so many numbers, which is a megabyte.
 _TOKENS, _LOGITS = 64, 1 << 18
@@ -48,7 +46,7 @@ class Batch:
     """
 
     def __init__(self, n_vocab: int) -> None:
-        capacity = min(max(_LOGITS // n_vocab, 1), _TOKENS)
+        self._capacity = capacity = min(max(_LOGITS // n_vocab, 1), _TOKENS)
         self._used = min(ALTERNATIVES, n_vocab)
         self._tokens: list[int] = []
         self._ends: list[int] = []
@@ -67,28 +65,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    @property
-    def full(self) -> bool:
-        """Whether it takes no more tokens."""
-        return len(self._tokens) == len(self._logits)
-
-    def add(self, logits: npt.NDArray[np.float32], token: int, end: int, version: int) -> None:
+    def add(self, logits: npt.NDArray[np.float32], token: int, end: int, version: int) -> bool:
         """One more token, of those logits; after it, the reply's text has `end` characters.
 
-        Raises ModelError when logits are not numbers.
+        Returns whether there is room for another.
         """
-        if not isfinite(np.maximum.reduce(logits)):
-            raise ModelError(
-                "The model computes no numbers: its weights are damaged.",
-                "Download it again, or choose another quantisation.",
-            )
-        self._logits[len(self._tokens)] = logits
-        self._tokens.append(token)
+        tokens = self._tokens
+        self._logits[len(tokens)] = logits
+        tokens.append(token)
         self._ends.append(end)
         self._versions.append(version)
-        if not self.full:
-            at = len(self._tokens)
-            self.head, self.sampled = self._heads[at], self._sampled[at]
+        count = len(tokens)
+        if count == self._capacity:
+            return False
+        self.head, self.sampled = self._heads[count], self._sampled[count]
+        return True
 
     def clamp(self, end: int) -> None:
         """The reply's text ends here, whatever its last tokens say."""

@@ -26,6 +26,8 @@ _free = quick_function("llama_sampler_free", None, _pointer)
 _sample = function("llama_sampler_sample", _int, _pointer, _pointer, _int)
 _chain = quick_function("llama_sampler_chain_init", _pointer, llama.llama_sampler_chain_params)
 _add = quick_function("llama_sampler_chain_add", None, _pointer, _pointer)
+_remove = quick_function("llama_sampler_chain_remove", _pointer, _pointer, _int)
+_length = quick_function("llama_sampler_chain_n", ctypes.c_int, _pointer)
 _greedy = quick_function("llama_sampler_init_greedy", _pointer)
 _dist = quick_function("llama_sampler_init_dist", _pointer, ctypes.c_uint32)
 _top_k = quick_function("llama_sampler_init_top_k", _pointer, _int)
@@ -132,26 +134,26 @@ class Sampler:
         self._n_ctx = n_ctx
         self._seed = seed
         self._dist: int = _dist(seed)
-        self._greedy: int = _greedy()
-        self._filters: int = 0
+        self._chain: int = 0
         self._likeliest: int = 0
         self._candidates = _Buffer(vocab.size)
         self._by_id = np.zeros(vocab.size, np.float32)
 
     def use(self, sampling: Sampling, history: Sequence[int]) -> None:
         """Sample with these settings from now on. `history` is every token in the context."""
+        self._free_chain()
         if sampling.seed not in (-1, self._seed):
             _free(self._dist)
             self._dist = _dist(sampling.seed)
             self._seed = sampling.seed
-        _free(self._filters)
-        self._filters = _filters(sampling, self._vocab, self._n_ctx)
+        self._is_greedy = sampling.temperature <= 0
+        self._chain = _filters(sampling, self._vocab, self._n_ctx)
+        _add(self._chain, _greedy() if self._is_greedy else self._dist)
         window = _penalty_window(sampling, self._n_ctx)
         self._penalises = window > 0 and _has_penalties(sampling)
         if self._penalises:
             for token in history[-window:]:
-                _accept(self._filters, token)
-        self._is_greedy = sampling.temperature <= 0
+                _accept(self._chain, token)
         # Filters that begin with top-k go on from the sorted head; the others need all candidates.
         self._from_head = sampling.top_k > 0 and not (
             self._penalises or self._is_greedy or self._vocab.suppressed
@@ -178,8 +180,7 @@ class Sampler:
         head[:] = candidates.numbers[: len(head)]
         if not self._from_head:
             candidates.refill()
-        _apply(self._filters, candidates.pointer)
-        _apply(self._greedy if self._is_greedy else self._dist, candidates.pointer)
+        _apply(self._chain, candidates.pointer)
         chosen: int = candidates.array.selected
         token: int = candidates.ids.item(chosen)
         if self._keeps_order:
@@ -189,7 +190,7 @@ class Sampler:
         else:
             self._look_up(head[::NUMBERS], chosen, sampled)
         if self._penalises:
-            _accept(self._filters, token)
+            _accept(self._chain, token)
         return token
 
     def _look_up(
@@ -208,8 +209,15 @@ class Sampler:
 
     def close(self) -> None:
         """Free llama.cpp's samplers."""
-        for sampler in (self._dist, self._greedy, self._filters, self._likeliest):
-            _free(sampler)
+        self._free_chain()
+        _free(self._dist)
+        _free(self._likeliest)
+
+    def _free_chain(self) -> None:
+        if self._chain and not self._is_greedy:
+            # A chain frees what is in it, and the random state must outlive this one.
+            _remove(self._chain, _length(self._chain) - 1)
+        _free(self._chain)
 
 
 class _Buffer:

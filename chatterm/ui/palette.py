@@ -14,6 +14,39 @@ from chatterm.ui.markdown.wrap import Line, Run, cells
 
 PREFIX = "transcript--"
 CLASSES = frozenset(PREFIX + name for name in ink.NAMES)
+CSS = """
+    Transcript > .transcript--quote { color: $foreground 75%; }
+    Transcript > .transcript--code-block { background: $surface; }
+    Transcript > .transcript--strong { text-style: bold; }
+    Transcript > .transcript--emphasis { text-style: italic; }
+    Transcript > .transcript--strike { text-style: strike; }
+    Transcript > .transcript--link { color: $primary; text-style: underline; }
+    Transcript > .transcript--url { color: $foreground-muted; }
+    Transcript > .transcript--heading { color: $primary; text-style: bold; }
+    Transcript > .transcript--subheading { text-style: bold; }
+    Transcript > .transcript--table-head { text-style: bold; }
+    Transcript > .transcript--code { color: $secondary; background: $surface; }
+    Transcript > .transcript--marker { color: $foreground-muted; }
+    Transcript > .transcript--rule { color: $foreground 25%; }
+    Transcript > .transcript--language { color: $foreground-muted; }
+    Transcript > .transcript--keyword { color: $primary; }
+    Transcript > .transcript--name { color: $accent; }
+    Transcript > .transcript--type { color: $secondary; }
+    Transcript > .transcript--string { color: $success; }
+    Transcript > .transcript--number { color: $warning; }
+    Transcript > .transcript--comment { color: $foreground-muted; text-style: italic; }
+    Transcript > .transcript--inserted { color: $success; }
+    Transcript > .transcript--deleted { color: $error; }
+    Transcript > .transcript--user { color: $speaker-user; text-style: bold; }
+    Transcript > .transcript--assistant { color: $speaker-model; text-style: bold; }
+    Transcript > .transcript--badge { color: $accent; }
+    Transcript > .transcript--note { color: $foreground-muted; }
+    Transcript > .transcript--notice { color: $foreground-muted; text-style: italic; }
+    Transcript > .transcript--cursor { color: $accent; }
+    Transcript > .transcript--gutter { color: $gutter-mark; }
+    Transcript > .transcript--change { color: $gutter-mark; text-style: underline; }
+    Transcript > .transcript--selected { color: $primary; }
+"""
 
 
 class Palette:

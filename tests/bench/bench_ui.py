@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 from bench_transcript import prose
@@ -46,9 +47,8 @@ def main() -> None:
             time.sleep(options.seconds)
             after, took = process.cpu_times(), time.monotonic() - began
         used = (after.user + after.system - before.user - before.system) / took
-        print(
-            f"{rate:>4} tok/s   {used * 100:5.1f} % of a core   ÷ {target * 100:.0f} % = {used / target:.2f}"
-        )
+        share = f"{used * 100:5.1f} % of a core   ÷ {target * 100:.0f} % = {used / target:.2f}"
+        print(f"{rate:>4} tok/s   {share}")
 
 
 def program(rate: str) -> None:
@@ -86,7 +86,7 @@ def _read(commands: queue.SimpleQueue[protocol.Command | None]) -> None:
     os._exit(0)
 
 
-def _write(events, run: int, rate: int) -> None:  # noqa: ANN001
+def _write(events: BinaryIO, run: int, rate: int) -> None:
     began, tokens, text = time.monotonic(), 0, ""
     pieces = prose(random.Random(1))  # noqa: S311
     while time.monotonic() - began < 60:

@@ -18,7 +18,7 @@ from pygments.util import ClassNotFound
 from chatterm.ui.markdown import ink
 from chatterm.ui.markdown.wrap import Run, verbatim
 
-_SHORT, _LONG, _LONGEST, _STEP = 8, 24, 96, 8
+_SHORT, _LONG, _LONGEST, _STEP = 4, 16, 96, 8
 _MAX_LINE = 2_000  # longer lines are data, not code to read
 _INKS: Final[dict[object, int]] = {
     Token.Comment: ink.COMMENT,
@@ -88,8 +88,8 @@ class Highlighter:
         which the last may have grown, and more."""
         first = self._settled
         last = len(lines) if closed else len(lines) - 1
-        while (end := self._end(lines, last)) is not None:
-            self._settle(lines, end)
+        while self._settle(lines, last):
+            pass
         if last != len(self._runs):
             self._runs[self._settled :] = self._lex(lines[self._settled : last])
         else:
@@ -108,25 +108,22 @@ class Highlighter:
         self._ending = ending
         return runs
 
-    def _end(self, lines: list[str], last: int) -> int | None:
-        """Where the stretch ends, if that is clear by now."""
+    def _settle(self, lines: list[str], last: int) -> bool:
+        """End the stretch, if it is clear by now where it ends."""
         end = max(self._settled + _SHORT, self._tried)
         while end < last:
             length = end - self._settled
             if length >= _LONG or lines[end][:1].strip():
-                self._lex(lines[self._settled : end])
+                runs = self._lex(lines[self._settled : end])
                 if length >= _LONGEST or not self._ending & _UNBROKEN:
-                    return end
+                    self._runs[self._settled :] = runs
+                    self._base += sum(len(line) + 1 for line in lines[self._settled : end])
+                    self._settled, self._tried = end, 0
+                    return True
                 end += _STEP - 1
             end += 1
             self._tried = end
-        return None
-
-    def _settle(self, lines: list[str], end: int) -> None:
-        self._runs[self._settled :] = self._lex(lines[self._settled : end])
-        self._base += sum(len(line) + 1 for line in lines[self._settled : end])
-        self._settled = end
-        self._tried = 0
+        return False
 
     def _lex(self, lines: list[str]) -> list[list[Run]]:
         return self._lex_at(lines, self._base)

@@ -34,11 +34,20 @@ class _Margin:
         self.size = sum(len(frame.marker) for frame in frames)
 
     def line(
-        self, runs: tuple[Run, ...], *, first: bool, soft: bool = False, fill: int = 0
+        self,
+        runs: tuple[Run, ...],
+        *,
+        first: bool,
+        soft: bool = False,
+        fill: int = 0,
+        pad: int = 0,
     ) -> Line:
-        """A line of the block."""
+        """A line of the block, whose runs begin with `pad` characters of layout."""
         return Line(
-            (*(self.first if first else self.rest), *runs), soft=soft, lead=self.size, fill=fill
+            (*(self.first if first else self.rest), *runs),
+            soft=soft,
+            lead=self.size + pad,
+            fill=fill,
         )
 
 
@@ -173,9 +182,11 @@ class _Code(_Base):
     def _update(self, block: Block) -> int:
         if not self._starts:
             name = language(block.info)
-            head = (Run(f" {name}", ink.LANGUAGE | ink.CODE_BLOCK),) if name else ()
-            if head:
-                self.lines.append(self._margin.line(head, first=True, fill=ink.CODE_BLOCK))
+            if name:
+                head = (Run(f" {name}", ink.LANGUAGE | ink.CODE_BLOCK),)
+                self.lines.append(
+                    self._margin.line(head, first=True, fill=ink.CODE_BLOCK, pad=len(name) + 1)
+                )
         texts = [text for _, text in block.lines] or [""]
         first, changed = self._highlighter.update(texts, closed=block.closed)
         start = self._starts[first] if first < len(self._starts) else len(self.lines)
@@ -192,7 +203,11 @@ class _Code(_Base):
         pad = Run(" ", ink.CODE_BLOCK)
         return [
             self._margin.line(
-                (pad, *part), first=first and not index, soft=index > 0, fill=ink.CODE_BLOCK
+                (pad, *part),
+                first=first and not index,
+                soft=index > 0,
+                fill=ink.CODE_BLOCK,
+                pad=1,
             )
             for index, part in enumerate(slice_runs(inked, fold(text, self._width - 2)))
         ]

@@ -62,6 +62,24 @@ class Line:
         """What is seen."""
         return "".join([run.text for run in self.runs])
 
+    @property
+    def is_label(self) -> bool:
+        """Whether it names the code below it, and is no part of that."""
+        return self.fill != 0 and len(self.text.rstrip()) > 0 and self.lead >= len(self.text)
+
+    def column(self, character: int) -> int:
+        """The cell at which a character begins."""
+        return cell_len(self.text[:character])
+
+    def url(self, column: int) -> str:
+        """Where the link at a cell leads, "" where there is none."""
+        for run in self.runs:
+            width = cell_len(run.text)
+            if 0 <= column < width:
+                return run.url
+            column -= width
+        return ""
+
 
 def fold(text: str, width: int) -> list[tuple[int, int]]:
     """Spans of `text` that fill lines of `width` cells, broken anywhere between graphemes."""

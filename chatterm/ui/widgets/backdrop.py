@@ -7,10 +7,17 @@ for each token that is shown; these keep them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.containers import Horizontal, Vertical
 from textual.geometry import Region
 from textual.strip import Strip
-from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+else:
+    # Not a widget itself, or Textual would take styles and bindings from it alone.
+    Widget = object
 
 
 class Backdrop(Widget):

@@ -55,7 +55,9 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that reads best: `4 ms`, `210 ms`, `1.2 s`, `75 s`."""
+    """A time in the unit that reads best: `<1 ms`, `4 ms`, `210 ms`, `1.2 s`, `75 s`."""
+    if seconds < 0.001:
+        return "<1 ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 59.95 else f"{seconds:.0f} s"

@@ -8,9 +8,7 @@ out above or below it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -31,17 +29,16 @@ from textual.widget import Widget
 from chatterm.ui.markdown import ink
 from chatterm.ui.markdown.blocks import Block, BlockParser, Kind
 from chatterm.ui.markdown.code import language
-from chatterm.ui.markdown.wrap import Line, Run, cells
-from chatterm.ui.palette import CLASSES, Palette
-from chatterm.ui.widgets.entry_view import Entry, EntryView, Mark, Row
+from chatterm.ui.markdown.wrap import Line, Run
+from chatterm.ui.palette import CLASSES, CSS, Palette
+from chatterm.ui.widgets.entry_stack import Anchor, EntryStack, Found, selected_span
+from chatterm.ui.widgets.entry_view import Entry, EntryView, Mark
 
 __all__ = ["Entry", "Mark", "Transcript"]
 
 _GUTTER = 3  # cells before the text: selection, change of settings, blank
 _WIDEST = 100  # cells of text, however wide the screen
 _WHEEL = 3  # rows
-_WARM = 64  # entries whose lines are kept
-_PLACES = 64  # bits of a selection's row for the place within its entry
 _SCHEMES = ("http", "https", "mailto")
 _BELOW = " ↓ more below, End "
 
@@ -67,47 +64,18 @@ class Transcript(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*CLASSES}
 
-    DEFAULT_CSS = """
+    DEFAULT_CSS = (
+        CSS
+        + """
     Transcript {
         background: $background;
         color: $foreground;
         overflow-x: hidden;
         overflow-y: scroll;
         scrollbar-size-vertical: 1;
-
-        & > .transcript--quote { color: $foreground 75%; }
-        & > .transcript--code-block { background: $surface; }
-        & > .transcript--strong { text-style: bold; }
-        & > .transcript--emphasis { text-style: italic; }
-        & > .transcript--strike { text-style: strike; }
-        & > .transcript--link { color: $primary; text-style: underline; }
-        & > .transcript--url { color: $foreground-muted; }
-        & > .transcript--heading { color: $primary; text-style: bold; }
-        & > .transcript--subheading { text-style: bold; }
-        & > .transcript--table-head { text-style: bold; }
-        & > .transcript--code { color: $secondary; background: $surface; }
-        & > .transcript--marker { color: $foreground-muted; }
-        & > .transcript--rule { color: $foreground 25%; }
-        & > .transcript--language { color: $foreground-muted; }
-        & > .transcript--keyword { color: $primary; }
-        & > .transcript--name { color: $accent; }
-        & > .transcript--type { color: $secondary; }
-        & > .transcript--string { color: $success; }
-        & > .transcript--number { color: $warning; }
-        & > .transcript--comment { color: $foreground-muted; text-style: italic; }
-        & > .transcript--inserted { color: $success; }
-        & > .transcript--deleted { color: $error; }
-        & > .transcript--user { color: $speaker-user; text-style: bold; }
-        & > .transcript--assistant { color: $speaker-model; text-style: bold; }
-        & > .transcript--badge { color: $accent; }
-        & > .transcript--note { color: $foreground-muted; }
-        & > .transcript--notice { color: $foreground-muted; text-style: italic; }
-        & > .transcript--cursor { color: $accent; }
-        & > .transcript--gutter { color: $gutter-mark; }
-        & > .transcript--change { color: $gutter-mark; text-style: underline; }
-        & > .transcript--selected { color: $primary; }
     }
     """
+    )
 
     class EntrySelected(Message):
         """Another entry is selected, or none (None)."""
@@ -141,12 +109,9 @@ class Transcript(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         self._painted: dict[int, Strip] = {}  # the lines on the screen
         super().__init__(id=id)
-        self._views: list[EntryView] = []
-        self._tops: list[int] = []  # the first row of each view
-        self._total = 0
+        self._stack = EntryStack()
         self._width = self._height = 0  # of the widget
         self._columns = _WIDEST  # of the text
-        self._warm: dict[EntryView, None] = {}  # views with lines, by when they were last seen
         self._selected: int | None = None  # index of a view
         self._code_copied = 0  # code blocks of the selected entry that were copied, from its last
         self._following = True
@@ -162,7 +127,7 @@ class Transcript(ScrollView, can_focus=True):
     @property
     def selected(self) -> int | None:
         """The key of the selected entry."""
-        return None if self._selected is None else self._views[self._selected].entry.key
+        return None if self._selected is None else self._stack.views[self._selected].entry.key
 
     @property
     def following(self) -> bool:
@@ -173,32 +138,32 @@ class Transcript(ScrollView, can_focus=True):
         """Show a whole conversation. Entries that are shown already keep their layout; when none
         is, its end is shown."""
         selected, anchor = self.selected, self._anchor()
-        before = self._views
+        before = self._stack.views
         old = {view.entry.key: view for view in before}
-        self._views = [self._view(entry, old.get(entry.key)) for entry in entries]
-        keys = [view.entry.key for view in self._views]
+        self._stack.views = [self._view(entry, old.get(entry.key)) for entry in entries]
+        keys = [view.entry.key for view in self._stack.views]
         self._following = self._following or old.keys().isdisjoint(keys)
         self._selected = keys.index(selected) if selected in keys else None
         if selected is not None and self._selected is None:
             self.post_message(self.EntrySelected(None))
-        if self.text_selection is not None and self._views[: len(before)] != before:
+        if self.text_selection is not None and self._stack.views[: len(before)] != before:
             self.screen.clear_selection()
-        self._stack(0)
+        self._restack(0)
         self._settle(anchor)
         self.refresh()
 
     def append(self, text: str) -> None:
         """Add to the last entry, which is open."""
-        view = self._views[-1]
+        view = self._stack.views[-1]
         anchor = self._anchor()
-        row = self._tops[-1] + view.append(text)
+        row = self._stack.top(-1) + view.append(text)
         self._grown(row, anchor)
 
     def update_last(self, entry: Entry) -> None:
         """Put another value in the place of the last entry."""
         anchor = self._anchor()
-        self._views[-1] = self._view(entry, self._views[-1])
-        self._grown(self._tops[-1], anchor)
+        self._stack.views[-1] = self._view(entry, self._stack.views[-1])
+        self._grown(self._stack.top(-1), anchor)
 
     def follow(self) -> None:
         """Go to the end and stay there as text is added."""
@@ -212,102 +177,59 @@ class Transcript(ScrollView, can_focus=True):
             old.update(entry)
         return old
 
-    def _grown(self, row: int, anchor: tuple[EntryView, int, int] | None) -> None:
+    def _grown(self, row: int, anchor: Anchor | None) -> None:
         """The last entry has changed from `row` on."""
-        before = self._total
-        self._stack(len(self._views) - 1)
+        before = self._stack.total
+        self._restack(len(self._stack.views) - 1)
         top = self.scroll_offset.y
         self._settle(anchor)
         if not self._following and not self._more_below:
             self._more_below = True
             self._refresh_rows(self.scroll_offset.y + self._height - 1, 1)
         if self.scroll_offset.y == top:
-            self._refresh_rows(row, max(self._total, before) - row)
+            self._refresh_rows(row, max(self._stack.total, before) - row)
 
     # Rows
 
-    def _stack(self, first: int) -> None:
-        """Put the views from `first` on below each other."""
-        base = self._tops[first] if 0 < first < len(self._tops) else 0
-        heights = [view.height for view in self._views[first:]]
-        *tops, self._total = accumulate(heights, initial=base)
-        self._tops[first:] = tops
-        size = Size(self._columns, self._total)
+    def _restack(self, first: int = 0) -> None:
+        self._stack.stack(first)
+        self._measure()
+
+    def _measure(self) -> None:
+        size = Size(self._columns, self._stack.total)
         if size != self.virtual_size:
             # Not by the reactive, which would lay out the whole screen for each new line.
             self.set_reactive(Widget.virtual_size, size)
             self._sync_bar()
 
-    def _at(self, row: int) -> tuple[int, int]:
-        """The index of the view that a row belongs to, and the row in it."""
-        index = max(bisect_right(self._tops, row) - 1, 0)
-        return index, row - self._tops[index]
-
-    def _anchor(self) -> tuple[EntryView, int, int] | None:
-        """The first line in sight that is laid out: its view, place, and row on the screen.
-        None where there is none, or where the end is followed."""
+    def _anchor(self) -> Anchor | None:
+        """What is to stay in its place on the screen, None while the end is followed."""
         top = self.scroll_offset.y
-        if self._following:
-            return None
-        for row in range(top, min(top + self._height, self._total)):
-            index, within = self._at(row)
-            view = self._views[index]
-            if view.settled(within):
-                return view, view.row(within).place, row - top
-        return None
+        return None if self._following else self._stack.anchor(top, top + self._height)
 
-    def _settle(self, anchor: tuple[EntryView, int, int] | None) -> None:
+    def _settle(self, anchor: Anchor | None) -> None:
         """Lay out what is in sight, and scroll so that the end, or else the anchor, stays."""
         self._settling = True
         try:
-            while True:
-                top = self._wanted_top(anchor)
-                if not self._lay(top, top + self._height):
-                    break
+            while self._stack.lay(top := self._wanted_top(anchor), top + self._height):
                 anchor = anchor or self._anchor()
+            self._stack.cool(self._height)
+            self._measure()
             if top != self.scroll_offset.y:
                 self.scroll_y = self.scroll_target_y = top
-            if len(self._warm) > 2 * _WARM:
-                self._cool()
         finally:
             self._settling = False
         if self._following:
             self._more_below = False
 
-    def _wanted_top(self, anchor: tuple[EntryView, int, int] | None) -> int:
-        highest = max(self._total - self._height, 0)
+    def _wanted_top(self, anchor: Anchor | None) -> int:
+        highest = max(self._stack.total - self._height, 0)
         if self._following:
             return highest
-        if anchor is None:
+        row = None if anchor is None else self._stack.row_of(anchor)
+        if anchor is None or row is None:
             return min(self.scroll_offset.y, highest)
-        view, place, below = anchor
-        index = next((i for i, other in enumerate(self._views) if other is view), None)
-        if index is None:
-            return min(self.scroll_offset.y, highest)
-        return min(max(self._tops[index] + view.row_of(place) - below, 0), highest)
-
-    def _lay(self, top: int, bottom: int) -> bool:
-        """Lay out the rows in sight; whether any was not."""
-        if not self._views:
-            return False
-        changed = False
-        index = max(bisect_right(self._tops, top) - 1, 0)
-        while index < len(self._views) and self._tops[index] < bottom:
-            view, base = self._views[index], self._tops[index]
-            if view.settle(top - base, bottom - base):
-                changed = True
-                self._stack(index)
-            self._warm.pop(view, None)
-            self._warm[view] = None
-            index += 1
-        return changed
-
-    def _cool(self) -> None:
-        """Forget the lines of entries that were not seen for long."""
-        for view in [*self._warm][: -max(_WARM, self._height)]:
-            del self._warm[view]
-            if not view.entry.open:
-                view.forget()
+        return min(max(row - anchor.below, 0), highest)
 
     def _refresh_rows(self, row: int, count: int) -> None:
         y = row - self.scroll_offset.y
@@ -354,11 +276,9 @@ class Transcript(ScrollView, can_focus=True):
         """A line in sight with the places that mouse selection needs."""
         (strip,) = self._paint([y])
         row = self.scroll_offset.y + y
-        if row >= self._total:
+        if row >= self._stack.total:
             return strip
-        index, within = self._at(row)
-        place = self._views[index].row(within).place
-        return strip.apply_offsets(-_GUTTER, (index << _PLACES) + place)
+        return strip.apply_offsets(-_GUTTER, self._stack.at(row).place)
 
     def _paint(self, ys: Sequence[int]) -> list[Strip]:
         palette = self._shown_palette
@@ -366,24 +286,20 @@ class Transcript(ScrollView, can_focus=True):
         selection = self.text_selection
         strips = []
         for y in ys:
-            if self._more_below and y == height - 1 and top + height < self._total:
+            if self._more_below and y == height - 1 and top + height < self._stack.total:
                 strips.append(self._hint(width))
-            elif top + y >= self._total:
+            elif top + y >= self._stack.total:
                 strips.append(Strip.blank(width, palette.style(ink.PLAIN)))
             else:
-                index, within = self._at(top + y)
-                row = self._views[index].row(within)
-                chosen = index == self._selected and within < self._views[index].height - 1
-                place = (index << _PLACES) + row.place
-                span = None if selection is None else _span(selection, place)
-                cursor = row.last and self._views[index].entry.open
-                strips.append(self._strip(row, width, span, chosen=chosen, cursor=cursor))
+                strips.append(self._strip(self._stack.at(top + y), selection))
         return strips
 
-    def _strip(
-        self, row: Row, width: int, span: tuple[int, int] | None, *, chosen: bool, cursor: bool
-    ) -> Strip:
-        key = (row.line, width, row.change != "", row.changed, cursor, chosen, span)
+    def _strip(self, found: Found, selection: Selection | None) -> Strip:
+        view, row = found.view, found.row
+        span = None if selection is None else selected_span(selection, found.place)
+        chosen = found.number == self._selected and found.within < view.height - 1
+        cursor = row.last and view.entry.open
+        key = (row.line, row.change != "", row.changed, cursor, chosen, span)
         strip = self._strips.get(key)
         if strip is None:
             gutter = (
@@ -395,7 +311,7 @@ class Transcript(ScrollView, can_focus=True):
                 row.line,
                 gutter,
                 self._columns,
-                width,
+                self._width,
                 selected=span,
                 selection=self._selection_style if span else None,
                 changed=row.changed,
@@ -440,13 +356,13 @@ class Transcript(ScrollView, can_focus=True):
         """Move the scrollbar's thumb. While the end is followed it only shrinks, bit by bit, and
         is not painted again before that can be seen."""
         height = self._height
-        thumb = height * height // max(self._total, 1)
+        thumb = height * height // max(self._stack.total, 1)
         if self._following and self._thumb is not None and abs(self._thumb - thumb) < 2:
             return
         self._thumb = thumb if self._following else None
         bar = self.vertical_scrollbar
-        bar.window_virtual_size = self._total
-        bar.position = max(self._total - height, 0) if self._following else self.scroll_y
+        bar.window_virtual_size = self._stack.total
+        bar.position = max(self._stack.total - height, 0) if self._following else self.scroll_y
 
     def on_resize(self) -> None:
         """Lay out again at another width, at the place where the reader is."""
@@ -454,10 +370,11 @@ class Transcript(ScrollView, can_focus=True):
         self._width, self._height = self.size
         width = self.scrollable_content_region.width - _GUTTER - 1
         self._columns = max(min(width, _WIDEST), 8)
-        for view in self._views:
+        for view in self._stack.views:
             view.resize(self._columns)
         self._painted.clear()
-        self._stack(0)
+        self._strips.clear()
+        self._restack(0)
         self._settle(anchor)
         self.refresh()
 
@@ -519,10 +436,10 @@ class Transcript(ScrollView, can_focus=True):
 
     def action_select(self, step: int) -> None:
         """Select the entry before or after."""
-        if not self._views:
+        if not self._stack.views:
             raise SkipAction
-        index = len(self._views) - 1 if self._selected is None else self._selected + step
-        self._select(min(max(index, 0), len(self._views) - 1))
+        index = len(self._stack.views) - 1 if self._selected is None else self._selected + step
+        self._select(min(max(index, 0), len(self._stack.views) - 1))
         self._bring_in_sight()
 
     def action_deselect(self) -> None:
@@ -540,7 +457,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _bring_in_sight(self) -> None:
         assert self._selected is not None
-        view, top = self._views[self._selected], self._tops[self._selected]
+        view, top = self._stack.views[self._selected], self._stack.top(self._selected)
         first, last = self.scroll_offset.y, self.scroll_offset.y + self._height
         bottom = top + view.height - 1
         if top < first:
@@ -550,26 +467,26 @@ class Transcript(ScrollView, can_focus=True):
         else:
             return
         self._following = False
-        self._settle((view, 0, top - wanted))
+        self._settle(Anchor(view, 0, top - wanted))
         self._following = self.scroll_offset.y >= self.max_scroll_y
 
     def action_sibling(self, offset: int) -> None:
         """Ask for another version of the selected entry, or of the last that has others."""
         index = self._selected
         if index is None:
-            badged = [i for i, view in enumerate(self._views) if view.entry.badge]
+            badged = [i for i, view in enumerate(self._stack.views) if view.entry.badge]
             index = badged[-1] if badged else None
-        if index is None or not self._views[index].entry.badge:
+        if index is None or not self._stack.views[index].entry.badge:
             raise SkipAction
-        self.post_message(self.SiblingWanted(self._views[index].entry.key, offset))
+        self.post_message(self.SiblingWanted(self._stack.views[index].entry.key, offset))
 
     # Copying
 
     def action_copy(self) -> None:
         """Copy the source of the selected entry, or of the last."""
-        if not self._views:
+        if not self._stack.views:
             raise SkipAction
-        view = self._views[-1 if self._selected is None else self._selected]
+        view = self._stack.views[-1 if self._selected is None else self._selected]
         self.app.copy_to_clipboard(view.entry.text)
         self.post_message(self.Copied("Copied the message."))
 
@@ -589,7 +506,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def _code_blocks(self) -> list[Block]:
         """Those of the selected entry, or of the last entry that has any."""
-        views = self._views if self._selected is None else [self._views[self._selected]]
+        views = self._stack.views if self._selected is None else [self._stack.views[self._selected]]
         for view in reversed(views):
             if view.entry.plain:
                 continue
@@ -602,31 +519,10 @@ class Transcript(ScrollView, can_focus=True):
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The text under the mouse selection as it is seen, without layout: lines that only
         overflow are joined."""
-        if not self._views:
-            return None
         anchor = self._anchor()
-        while True:
-            first = 0 if selection.start is None else self._row_of(selection.start.y)
-            last = self._total - 1 if selection.end is None else self._row_of(selection.end.y)
-            if not self._lay(first, last + 1):
-                break
-        parts: list[str] = []
-        before: Line | None = None
-        for number in range(first, last + 1):
-            index, within = self._at(number)
-            row = self._views[index].row(within)
-            span = _span(selection, (index << _PLACES) + row.place)
-            if span is not None:
-                parts.append(_copied(row.line, span, before))
-                before = row.line
+        text = self._stack.text(selection)
         self._settle(anchor)
-        return "".join(parts), "\n"
-
-    def _row_of(self, place: int) -> int:
-        index = min(place >> _PLACES, len(self._views) - 1)
-        row = self._views[index].row_of(place & ((1 << _PLACES) - 1))
-        self._stack(index)
-        return self._tops[index] + row
+        return text, "\n"
 
     # The mouse
 
@@ -643,88 +539,40 @@ class Transcript(ScrollView, can_focus=True):
             self.follow()
             return
         row = self.scroll_offset.y + event.y
-        if row >= self._total:
+        if row >= self._stack.total:
             self._select(None)
             return
-        index, within = self._at(row)
-        view = self._views[index]
-        column = event.x - _GUTTER
-        start, end = view.badge_span()
-        if within == 0 and start <= column < end:
+        found = self._stack.at(row)
+        entry, column = found.view.entry, event.x - _GUTTER
+        start, end = found.view.badge_span()
+        url = found.row.line.url(column)
+        if found.within == 0 and start <= column < end:
             offset = -1 if column < (start + end) // 2 else 1
-            self.post_message(self.SiblingWanted(view.entry.key, offset))
-            return
-        url = _url(view.row(within).line, column)
-        if url and urlsplit(url).scheme in _SCHEMES:
+            self.post_message(self.SiblingWanted(entry.key, offset))
+        elif url and urlsplit(url).scheme in _SCHEMES:
             self.post_message(self.LinkClicked(url))
         else:
-            self._select(index)
+            self._select(found.number)
 
     def _select_text(self, event: events.Click) -> None:
         row = self.scroll_offset.y + event.y
-        if row < self._total:
-            index, within = self._at(row)
-            view = self._views[index]
-            first, last = view.span(view.row(within).place if event.chain == 2 else None)
-            base = index << _PLACES
-            selection = Selection(Offset(0, base + first), Offset(0, base + last))
-            self.screen.selections = {self: selection}
+        if row < self._stack.total:
+            whole = event.chain > 2
+            first, last = self._stack.block_places(self._stack.at(row), whole=whole)
+            self.screen.selections = {self: Selection(Offset(0, first), Offset(0, last))}
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Say which setting changed, or where a link leads, where the mouse points at one."""
         row = self.scroll_offset.y + event.y
         tip: str | None = None
-        if 0 <= row < self._total:
-            index, within = self._at(row)
-            shown = self._views[index].row(within)
-            column = event.x - _GUTTER
-            on_change = any(_column(shown.line, c) == column for c in shown.changed)
+        if 0 <= row < self._stack.total:
+            shown = self._stack.at(row).row
+            line, column = shown.line, event.x - _GUTTER
+            on_change = any(line.column(character) == column for character in shown.changed)
             if shown.change and (column < 0 or on_change):
                 tip = shown.change
             else:
-                tip = _url(shown.line, column) or None
+                tip = line.url(column) or None
         if tip != self._tip:
             self._tip = tip
             self.tooltip = None if tip is None else Text(tip)
-
-
-def _span(selection: Selection, place: int) -> tuple[int, int] | None:
-    """The characters of a line that are selected."""
-    span = selection.get_span(place)
-    if span is None:
-        return None
-    start, end = span
-    return max(start, 0), 1 << 30 if end < 0 and (
-        selection.end is None or selection.end.y != place
-    ) else max(end, 0)
-
-
-def _copied(line: Line, span: tuple[int, int], before: Line | None) -> str:
-    """What is copied of a line, with what joins it to the line copied before it."""
-    start, end = span
-    if before is None:
-        return line.text[start:end]
-    if not line.soft:
-        return "\n" + line.text[start:end].rstrip()
-    lead = sum(len(run.text) for run in line.runs[: _lead(line)])
-    ends = [run for run in before.runs if run.at >= 0][-1:]
-    starts = [run for run in line.runs if run.at >= 0][:1]
-    joined = ends and starts and ends[0].at + len(ends[0].text) == starts[0].at
-    return ("" if joined else " ") + line.text[max(start, lead) : max(end, lead)]
-
-
-def _lead(line: Line) -> int:
-    return next((i for i, run in enumerate(line.runs) if run.at >= 0), len(line.runs))
-
-
-def _column(line: Line, character: int) -> int:
-    return cells((Run(line.text[:character], 0),))
-
-
-def _url(line: Line, column: int) -> str:
-    for run in line.runs:
-        width = cells((run,))
-        if 0 <= column < width:
-            return run.url
-        column -= width
-    return ""

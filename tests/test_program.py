@@ -1,0 +1,241 @@
+"""The whole program in a real pseudo-terminal, with a real model in a real engine process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import gguf_models
+import psutil
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("pseudo-terminals are POSIX's", allow_module_level=True)
+
+from in_pty import Program
+from waiting import until
+
+CHATTERM = [sys.executable, "-m", "chatterm"]
+UP, ESCAPE, ALT_UP, CTRL_C, CTRL_R = "\x1b[A", "\x1b", "\x1b[1;3A", "\x03", "\x12"
+LEFT = "\x1b[D"
+
+
+@pytest.fixture
+def program(chat_model: Path) -> Iterator[Program]:
+    with Program([*CHATTERM, "-m", str(chat_model), "--seed", "1"]) as program:
+        program.wait_for("Ask anything")
+        until(lambda: rows(program, "SELECT value FROM remembered"))
+        yield program
+
+
+def rows(program: Program, query: str) -> list[tuple[object, ...]]:
+    """What a query finds in the running program's database."""
+    try:
+        with sqlite3.connect(f"file:{program.folder}/chatterm.db?mode=ro", uri=True) as db:
+            return db.execute(query).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def endings(program: Program) -> list[object]:
+    found = rows(program, "SELECT ending FROM messages WHERE role = 'assistant' ORDER BY id")
+    return [ending for (ending,) in found]
+
+
+def written(program: Program) -> int:
+    query = "SELECT coalesce(sum(length(text)), 0) FROM messages WHERE role = 'assistant'"
+    found = rows(program, query)
+    return int(str(found[0][0])) if found else 0
+
+
+def engines(program: Program) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(program.pid).children(recursive=True)
+        if "chatterm.engine" in child.cmdline()
+    ]
+
+
+def stop(program: Program, replies: int = 1) -> None:
+    until(lambda: written(program) > 0)
+    program.type(ESCAPE)
+    until(lambda: endings(program)[replies - 1 :] == ["stopped"])
+
+
+def test_a_slider_moves_and_a_stop_keeps_while_it_writes(program: Program) -> None:
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.type(ALT_UP)
+    program.wait_for("0.85")
+    stop(program)
+    program.wait_for("stopped")
+    (changes,) = rows(program, "SELECT changes FROM messages WHERE role = 'assistant'")
+    assert '"temperature":0.85' in str(changes[0])
+
+
+def test_rephrasing_makes_a_branch_and_keeps_the_old_one(program: Program) -> None:
+    program.type("First question\r")
+    stop(program)
+    program.wait_for("rephrase")
+    program.type(ESCAPE)
+    program.wait_for("ask as a new branch")
+    program.type("!\r")
+    until(lambda: len(endings(program)) == 2)
+    stop(program, replies=2)
+    program.wait_for("‹2/2›")
+    program.type(LEFT)
+    program.wait_for("‹1/2›")
+    asked = rows(program, "SELECT text, parent FROM messages WHERE role = 'user' ORDER BY id")
+    assert asked == [("First question", None), ("First question!", None)]
+
+
+def test_retrying_makes_another_reply(program: Program) -> None:
+    program.type("Hello\r")
+    stop(program)
+    program.wait_for("retry")
+    program.type(CTRL_R)
+    until(lambda: len(endings(program)) == 2)
+    parents = {parent for (parent,) in rows(program, "SELECT parent FROM messages WHERE id > 1")}
+    assert parents == {1}
+
+
+def test_ctrl_c_stops_first_and_quits_at_the_second_time(program: Program) -> None:
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.type(CTRL_C)
+    until(lambda: endings(program) == ["stopped"])
+    program.type(CTRL_C)
+    program.wait_for("again to quit")
+    assert program.process.poll() is None
+    program.type(CTRL_C)
+    assert program.ended() == 0
+
+
+def test_quitting_in_the_middle_keeps_all_and_leaves_no_engine(
+    program: Program, chat_model: Path
+) -> None:
+    (engine,) = engines(program)
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.type("/exit\r")
+    assert program.ended() == 0
+    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+    assert endings(program) == ["stopped"]
+    command = [*CHATTERM, "-m", str(chat_model), "--resume"]
+    with Program(command, folder=program.folder) as again:
+        again.wait_for("Hello")
+        again.wait_for("stopped by you")
+
+
+def test_the_engine_may_die_and_the_conversation_goes_on(program: Program) -> None:
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    (engine,) = engines(program)
+    engine.send_signal(signal.SIGKILL)
+    program.wait_for("memory ran out")
+    until(lambda: endings(program) == ["failed"])
+    assert written(program) > 0
+    until(lambda: [other for other in engines(program) if other.pid != engine.pid])
+    program.wait_for("Ask anything")
+    program.type("Again\r")
+    until(lambda: len(endings(program)) == 2)
+    stop(program, replies=2)
+
+
+def test_a_kill_of_the_program_takes_the_engine_with_it_and_loses_no_message(
+    program: Program,
+) -> None:
+    (engine,) = engines(program)
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.process.kill()
+    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, timeout=2)
+    assert rows(program, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(program, "SELECT text FROM messages WHERE role = 'user'") == [("Hello",)]
+
+
+def test_a_resize_in_the_middle_of_a_reply_is_survived(program: Program) -> None:
+    program.type("Hello\r")
+    for columns, height in ((80, 24), (60, 16), (20, 5), (200, 60), (120, 40)):
+        seen = written(program)
+        program.resize(columns, height)
+        until(lambda seen=seen: written(program) > seen or endings(program) == ["context"])  # type: ignore[misc]
+    assert program.process.poll() is None
+    program.type(ESCAPE)
+    until(lambda: endings(program)[0] is not None)
+
+
+def test_a_small_terminal_has_all_that_is_needed(chat_model: Path) -> None:
+    command = [*CHATTERM, "-m", str(chat_model)]
+    with Program(command, columns=80, rows=24) as program:
+        program.wait_for("Ask anything")
+        program.type("\x1bOQ")  # F2
+        program.wait_for("temperature")
+        program.type("\x1bOQ")
+        until(lambda: rows(program, "SELECT value FROM remembered"))
+        program.type("Hello\r")
+        stop(program)
+
+
+def test_without_a_model_it_says_what_one_is_and_takes_a_path(
+    tmp_path: Path, chat_model: Path
+) -> None:
+    with Program(CHATTERM, folder=tmp_path) as program:
+        program.wait_for("A model is a GGUF file")
+        program.type(f"{chat_model}\r")
+        until(lambda: rows(program, "SELECT value FROM remembered"))
+
+
+def test_a_model_that_is_none_is_said_and_the_program_goes_on(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + b"\xff" * 100)
+    with Program([*CHATTERM, "-m", str(broken)], folder=tmp_path) as program:
+        program.wait_for("broken.gguf")
+        program.wait_for("Ask anything")
+        assert program.process.poll() is None
+
+
+def test_text_from_outside_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    attack = "\x1b]52;c;aGFja2Vk\x07\x1b]0;hacked\x07[/red]\x9b31m\u202e"
+    model = gguf_models.write_llama(tmp_path / f"evil{attack[:8]}.gguf", n_ctx=8192, name=attack)
+    (tmp_path / "config.toml").write_text("theme = '\\u001b]0;hacked\\u0007'".replace("'", '"'))
+    with Program([*CHATTERM, "-m", str(model)], folder=tmp_path) as program:
+        program.wait_for("There is no theme")
+        program.wait_for("Ask anything")
+        until(lambda: rows(program, "SELECT value FROM remembered"))
+        # What a terminal lets through of a paste: it ends at an escape.
+        program.type("\x1b[200~" + attack.replace("\x1b", "").replace("\x07", "") + "\x1b[201~\r")
+        stop(program)
+        program.wait_for("hacked")
+        for sequence in (b"\x1b]52;", b"\x1b]0;hacked", b"\xc2\x9b", b"\xe2\x80\xae"):
+            assert sequence not in program.raw
+
+
+def test_the_ui_process_loads_neither_llama_cpp_nor_numpy_nor_jinja2(program: Program) -> None:
+    maps = Path(f"/proc/{program.pid}/maps")
+    if not maps.exists():
+        pytest.skip("/proc is Linux's")
+    loaded = maps.read_text()
+    assert "llama" not in loaded
+    assert "numpy" not in loaded
+    assert "markupsafe" not in loaded
+    (engine,) = engines(program)
+    assert "llama" in Path(f"/proc/{engine.pid}/maps").read_text()
+
+
+def test_a_chat_without_a_terminal_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        CHATTERM,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "CHATTERM_DATA_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"chatterm ask" in done.stderr
+    assert b"Traceback" not in done.stderr
