@@ -236,11 +236,14 @@ def test_a_model_that_ends_the_engine_twice_is_not_loaded_again_by_itself(talk: 
         until(lambda: talk.session.state.model)
         talk.session.send("Hello")
         talk.writing(1)
-        os.kill(talk.session.engine_pid or 0, signal.SIGABRT)
+        pid = talk.session.engine_pid
+        assert pid
+        os.kill(pid, signal.SIGABRT)
         talk.idle()
+        until(lambda pid=pid: talk.session.engine_pid not in (None, pid))  # type: ignore[misc]
+    until(lambda: "Choose a model" in talk.session.state.problem)
     assert talk.session.state.model is None
     assert talk.session.state.loading is None
-    assert "Choose a model" in talk.session.state.problem
 
 
 def test_a_system_prompt_begins_the_conversation(tmp_path: Path, chat_model: Path) -> None:

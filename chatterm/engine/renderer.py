@@ -6,9 +6,11 @@ this one does, because its standard input closes.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,6 +38,13 @@ class TemplateFailedError(PromptError):
         self.refused = refused
 
 
+def _module_paths() -> list[str]:
+    """Where this process found the package, and where it was told to look for others."""
+    package = str(Path(__file__).resolve().parents[2])
+    told = os.environ.get("PYTHONPATH", "")
+    return [package, told] if told else [package]
+
+
 class TemplateProcess:
     """The process that renders, one request at a time."""
 
@@ -46,9 +55,11 @@ class TemplateProcess:
         """Start it ahead of the first request, which then need not wait for it."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chatterm.engine.template"],
+                # Without -P, a file in the working directory could pass for a module.
+                [sys.executable, "-P", "-m", "chatterm.engine.template"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_module_paths())},
             )
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

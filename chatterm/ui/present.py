@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import msgspec
 
 from chatterm.chat.clean import clean_line
@@ -15,6 +13,7 @@ from chatterm.ui.widgets.action_bar import Action
 from chatterm.ui.widgets.status_line import Status, duration
 from chatterm.ui.widgets.transcript import Entry, Mark
 
+ONE_MOVE = 12  # tokens between two changes, up to which they are one move of a slider
 _QUEUED_KEY = -1  # counted down: keys of what waits its turn, which has no message yet
 
 
@@ -91,12 +90,19 @@ def _running_note(state: State) -> str:
 
 
 def marks(message: Message) -> tuple[Mark, ...]:
-    """The places where the settings of a reply changed under it, and how."""
+    """The places where the settings of a reply changed under it, and how.
+
+    Changes a few tokens apart are one move of a slider, and one mark where it began.
+    """
     placed = [change for change in message.changes if change.token >= 0]
-    found = []
-    for before, after in pairwise(placed):
-        if label := describe_change(before.sampling, after.sampling):
-            found.append(Mark(after.offset, label))
+    found: list[Mark] = []
+    start = 0  # of the move that is gathered: the change that it began from
+    for index in range(1, len(placed)):
+        last = index + 1 == len(placed)
+        if last or placed[index + 1].token - placed[index].token > ONE_MOVE:
+            if label := describe_change(placed[start].sampling, placed[index].sampling):
+                found.append(Mark(placed[start + 1].offset, label))
+            start = index
     return tuple(found)
 
 

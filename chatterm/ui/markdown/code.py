@@ -78,7 +78,7 @@ class Highlighter:
         name = language(info)
         self._lexer = _lexer(name.lower()) if name and len(name) == len(name.encode()) else None
         self._runs: list[list[Run]] = []  # of the lines before the last
-        self._settled = 0  # lines of stretches that have ended
+        self.settled = 0  # lines of stretches that have ended; they are not looked at again
         self._base = 0  # where the first line after them stands in the content
         self._tried = 0  # where an end of the stretch was refused, in lines
         self._ending = ink.PLAIN  # what the last line but one ends in
@@ -86,49 +86,56 @@ class Highlighter:
     def update(self, lines: list[str], *, closed: bool) -> tuple[int, list[list[Run]]]:
         """Runs of the lines from a first changed one on. `lines` are those of last time, of
         which the last may have grown, and more."""
-        first = self._settled
+        first, known = self.settled, len(self._runs)
         last = len(lines) if closed else len(lines) - 1
         while self._settle(lines, last):
-            pass
-        if last != len(self._runs):
-            self._runs[self._settled :] = self._lex(lines[self._settled : last])
+            known = self.settled
+        if closed or self._ending & _UNBROKEN or known == self.settled:
+            known = self.settled
         else:
-            first = max(last, 0)
+            # A line highlighted by itself is good enough until its stretch ends.
+            first = known
+        if len(self._runs) != last or closed:
+            self._runs[known:] = self._lex(lines, known, last)
+        else:
+            first = last
         changed = self._runs[first:]
         if not closed and lines:
             changed.append(self._unfinished(lines))
         return first, changed
 
     def _unfinished(self, lines: list[str]) -> list[Run]:
-        base = self._base + sum(len(line) + 1 for line in lines[self._settled : -1])
-        if self._ending & _UNBROKEN:
-            return verbatim(lines[-1], base, self._ending)
-        ending = self._ending
-        runs = self._lex_at(lines[-1:], base)[0]
+        ending, number = self._ending, len(lines) - 1
+        if ending & _UNBROKEN:
+            return verbatim(lines[-1], self._offset(lines, number), ending)
+        (runs,) = self._lex(lines, number, number + 1)
         self._ending = ending
         return runs
 
     def _settle(self, lines: list[str], last: int) -> bool:
         """End the stretch, if it is clear by now where it ends."""
-        end = max(self._settled + _SHORT, self._tried)
+        end = max(self.settled + _SHORT, self._tried)
         while end < last:
-            length = end - self._settled
+            length = end - self.settled
             if length >= _LONG or lines[end][:1].strip():
-                runs = self._lex(lines[self._settled : end])
+                runs = self._lex(lines, self.settled, end)
                 if length >= _LONGEST or not self._ending & _UNBROKEN:
-                    self._runs[self._settled :] = runs
-                    self._base += sum(len(line) + 1 for line in lines[self._settled : end])
-                    self._settled, self._tried = end, 0
+                    self._runs[self.settled :] = runs
+                    self._base = self._offset(lines, end)
+                    self.settled, self._tried = end, 0
                     return True
                 end += _STEP - 1
             end += 1
             self._tried = end
         return False
 
-    def _lex(self, lines: list[str]) -> list[list[Run]]:
-        return self._lex_at(lines, self._base)
+    def _offset(self, lines: list[str], number: int) -> int:
+        """Where an unsettled line stands in the content."""
+        return self._base + sum([len(line) + 1 for line in lines[self.settled : number]])
 
-    def _lex_at(self, lines: list[str], base: int) -> list[list[Run]]:
+    def _lex(self, lines: list[str], first: int, last: int) -> list[list[Run]]:
+        """The runs of the lines from `first` up to `last`, as a piece of code by themselves."""
+        base, lines = self._offset(lines, first), lines[first:last]
         self._ending = ink.PLAIN
         if self._lexer is None or any(len(line) > _MAX_LINE for line in lines):
             runs: list[list[Run]] = []

@@ -187,7 +187,8 @@ class _Code(_Base):
                 self.lines.append(
                     self._margin.line(head, first=True, fill=ink.CODE_BLOCK, pad=len(name) + 1)
                 )
-        texts = [text for _, text in block.lines] or [""]
+        settled = self._highlighter.settled
+        texts = [""] * settled + [text for _, text in block.lines[settled:]] or [""]
         first, changed = self._highlighter.update(texts, closed=block.closed)
         start = self._starts[first] if first < len(self._starts) else len(self.lines)
         del self._starts[first:]
