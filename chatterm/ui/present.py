@@ -130,6 +130,7 @@ def status(state: State) -> Status:
     """The status line: of the reply that runs, else of the last one on the active path."""
     model, running = state.model, state.running
     shown = Status(
+        model=model_name(model) if model else "",
         device=_device(model) if model else "",
         n_ctx=model.n_ctx if model else 0,
         phase=_phase(state),

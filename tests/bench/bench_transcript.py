@@ -25,11 +25,12 @@ from typing import Any
 
 from pygments.lexers import get_lexer_by_name
 from textual.app import App, ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 
 from chatterm.chat.message import Role
 from chatterm.ui.themes import own_variables
+from chatterm.ui.widgets.backdrop import Columns, Rows
 from chatterm.ui.widgets.transcript import Entry, Transcript
 
 CHARACTERS_PER_TOKEN = 4.5
@@ -151,17 +152,17 @@ class Bench(App[None]):
         return own_variables(self.current_theme)
 
     def compose(self) -> ComposeResult:
-        with Horizontal(id="head"):
+        with Columns(id="head"):
             yield Static("chatterm   A chat")
-        with Horizontal(id="body"):
-            with Vertical():
+        with Columns(id="body"):
+            with Rows():
                 if self.what == "markdown":
                     with VerticalScroll(id="main"):
                         yield Markdown()
                 else:
                     yield Transcript(id="main")
                 yield Static("Type while it writes…", id="prompt")
-            with Vertical(id="panel"):
+            with Rows(id="panel"):
                 for number in range(12):
                     yield Static(f"setting {number}\n──────●──────")
         yield Static("50 tok/s", id="status")
