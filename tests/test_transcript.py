@@ -98,7 +98,8 @@ async def test_shows_entries_one_below_the_other() -> None:
     entry = reply("**hello**", badge="‹1/2›", note="stopped")
     async with shown(question("a\n  **b**"), entry) as (transcript, _):
         lines = screen(transcript)
-        assert lines[:7] == ["You", "a", "  **b**", "", "Model ‹1/2›  stopped", "hello", ""]
+        expected = ["You", "a", "  **b**", "", "Model ‹1/2›", "hello", "", "stopped", ""]
+        assert lines[:9] == expected
 
 
 @in_loop

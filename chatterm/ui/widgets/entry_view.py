@@ -252,20 +252,28 @@ class EntryView:
         runs = [Run(entry.title, _TITLES.get(entry.role, ink.NOTICE))]
         if entry.badge:
             runs += [Run(" ", ink.PLAIN), Run(entry.badge, ink.BADGE)]
-        if entry.note:
+        if entry.note and not self._note_below:
             runs += [Run("  ", ink.PLAIN), Run(entry.note, ink.NOTE)]
         runs = [run for run in runs if run.text]
         return [Line(line, soft=soft) for line, soft in wrap(runs, self.width)] if runs else []
 
     def _make_foot(self) -> list[Line]:
         labels = [mark.label for mark in self.entry.marks]
-        if not labels:
+        note = wrap([Run(self.entry.note, ink.NOTE)], self.width) if self._note_below else []
+        if not labels and not note:
             return []
         shown = labels[-_LABELS:]
         if more := len(labels) - len(shown):
             shown.insert(0, f"and {more} more above")
         bar = Run("┊ ", ink.GUTTER)
-        return [_BLANK, *(Line((bar, Run(label[: self.width - 2], ink.NOTE))) for label in shown)]
+        lines = [Line((bar, Run(label[: self.width - 2], ink.NOTE))) for label in shown]
+        return [_BLANK, *lines, *(Line(line, soft=soft) for line, soft in note)]
+
+    @property
+    def _note_below(self) -> bool:
+        """How a reply ended is said where it ended; how it goes, where it began."""
+        entry = self.entry
+        return bool(entry.note) and entry.role is Role.ASSISTANT and not entry.open
 
     # Changes of settings
 
