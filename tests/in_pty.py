@@ -85,6 +85,10 @@ class Program:
         self._seen = len(self._raw)
         os.write(self._terminal, keys.encode())
 
+    def click(self, column: int, row: int) -> None:
+        """Click with the mouse, counted from 1."""
+        self.type(f"\x1b[<0;{column};{row}M\x1b[<0;{column};{row}m")
+
     def wait_for(self, text: str, timeout: float = 30.0) -> None:
         """Wait until `text` is drawn, after the keys that were typed last."""
         wanted = text.encode()

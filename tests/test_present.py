@@ -10,6 +10,7 @@ from chatterm.chat.tree import Tree
 from chatterm.engine.protocol import ModelInfo
 from chatterm.state import ModelOptions, Running, State
 from chatterm.ui import present
+from chatterm.ui.screens.chat import ChatScreen
 from chatterm.ui.widgets.transcript import Mark
 
 INFO = ModelInfo(
@@ -128,13 +129,26 @@ def test_the_status_is_of_the_reply_that_runs_else_of_the_last() -> None:
 @pytest.mark.parametrize(
     ("shown", "rephrasing", "names"),
     [
-        (state(running=Running(run=1, message=2, began=0.0)), False, ["stop"]),
+        (state(running=Running(run=1, message=2, began=0.0)), False, ["escape"]),
         (state(Ending.STOPPED), False, ["rephrase", "retry", "resume"]),
         (state(Ending.EOG), False, ["rephrase", "retry"]),
-        (state(Ending.STOPPED), True, ["submit", "leave"]),
-        (State(sampling=Sampling(), loading=0.1), False, ["stop"]),
+        (state(Ending.STOPPED), True, ["send", "escape"]),
+        (State(sampling=Sampling(), loading=0.1), False, ["escape"]),
         (State(sampling=Sampling()), False, []),
     ],
 )
 def test_what_can_be_done_now(shown: State, rephrasing: bool, names: list[str]) -> None:
-    assert [action.name for action in present.actions(shown, rephrasing)] == names
+    offered = present.actions(shown, rephrasing)
+    assert [action.name for action in offered] == names
+    for action in offered:
+        assert callable(getattr(ChatScreen, f"action_{action.name}"))
+
+
+def test_versions_are_offered_where_there_are_several() -> None:
+    before = state(Ending.EOG)
+    again = Message(id=3, parent=1, role=Role.ASSISTANT, text="", created=0.0)
+    both = State(sampling=Sampling(), tree=before.tree.added(again))
+    assert [(a.name, a.label) for a in present.actions(both, False)][-1] == (
+        "next_version",
+        "‹2/2›",
+    )

@@ -78,6 +78,13 @@ def test_a_slider_moves_and_a_stop_keeps_while_it_writes(program: Program) -> No
     assert '"temperature":0.85' in str(changes[0])
 
 
+def test_the_stop_button_can_be_clicked(program: Program) -> None:
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.click(4, 37)
+    until(lambda: endings(program) == ["stopped"])
+
+
 def test_rephrasing_makes_a_branch_and_keeps_the_old_one(program: Program) -> None:
     program.type("First question\r")
     stop(program)

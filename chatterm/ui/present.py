@@ -36,14 +36,12 @@ def entries(state: State) -> list[Entry]:
 
 def entry(state: State, message: Message) -> Entry:
     """One message of the active path."""
-    siblings = state.tree.siblings(message.id)
-    place = siblings.index(message.id) + 1
     writing = state.running is not None and state.running.message == message.id
     return Entry(
         key=message.id,
         role=message.role,
         title=_title(message),
-        badge=f"‹{place}/{len(siblings)}›" if len(siblings) > 1 else "",
+        badge=badge(state, message),
         note=note(state, message),
         text=message.text,
         marks=marks(message),
@@ -179,14 +177,26 @@ def _phase(state: State) -> str:
     return state.running.phase
 
 
+def branched(state: State) -> Message | None:
+    """The last message of the active path that has other versions."""
+    path = reversed(state.tree.path())
+    return next((message for message in path if len(state.tree.siblings(message.id)) > 1), None)
+
+
+def badge(state: State, message: Message) -> str:
+    """Which of its versions a message is, `‹2/3›`; nothing when it is the only one."""
+    siblings = state.tree.siblings(message.id)
+    return f"‹{siblings.index(message.id) + 1}/{len(siblings)}›" if len(siblings) > 1 else ""
+
+
 def actions(state: State, rephrasing: bool) -> list[Action]:
-    """What can be done now, for the bar above the prompt."""
+    """What can be done now, for the bar above the prompt: actions of the chat screen."""
     if state.running and state.running.phase != "stopping":
-        return [Action("stop", "esc", "■ Stop", urgent=True)]
+        return [Action("escape", "esc", "■ Stop", urgent=True)]
     if state.loading is not None:
-        return [Action("stop", "esc", "cancel loading")]
+        return [Action("escape", "esc", "cancel loading")]
     if rephrasing:
-        return [Action("submit", "⏎", "ask as a new branch"), Action("leave", "esc", "leave it")]
+        return [Action("send", "⏎", "ask as a new branch"), Action("escape", "esc", "leave it")]
     path = state.tree.path()
     if state.running or not path or path[-1].role is not Role.ASSISTANT:
         return []
@@ -194,6 +204,8 @@ def actions(state: State, rephrasing: bool) -> list[Action]:
     offered = [Action("rephrase", "esc", "rephrase"), Action("retry", "^r", "retry")]
     if unfinished and path[-1].text:
         offered.append(Action("resume", "^o", "continue"))
+    if message := branched(state):
+        offered.append(Action("next_version", "←→", badge(state, message)))
     return offered
 
 

@@ -233,6 +233,10 @@ class ChatScreen(Backdrop, Screen[None]):
             self._quit_asked = time.monotonic()
             self.notify("Press Ctrl+C again to quit.", timeout=QUIT_S, markup=False)
 
+    def action_send(self) -> None:
+        """Send what is in the prompt."""
+        self.query_one(Prompt).action_send()
+
     def action_rephrase(self) -> None:
         """Reopen the selected question, or the last one, to ask it otherwise."""
         question = self._question()
@@ -277,10 +281,15 @@ class ChatScreen(Backdrop, Screen[None]):
 
     @on(Prompt.SiblingWanted)
     def _version_wanted(self, event: Prompt.SiblingWanted) -> None:
-        tree = self.session.state.tree
-        branched = [m.id for m in tree.path() if len(tree.siblings(m.id)) > 1]
-        if branched:
-            self._switch(branched[-1], event.step)
+        if message := present.branched(self.session.state):
+            self._switch(message.id, event.step)
+
+    def action_next_version(self) -> None:
+        """The next version of the last message that has several, from the last to the first."""
+        if message := present.branched(self.session.state):
+            siblings = self.session.state.tree.siblings(message.id)
+            last = message.id == siblings[-1]
+            self._switch(message.id, -len(siblings) if last else 1)
 
     @on(Transcript.SiblingWanted)
     def _sibling_wanted(self, event: Transcript.SiblingWanted) -> None:
