@@ -384,14 +384,18 @@ class Session:
             text=message.text + clean(event.text),
             changes=placed(message.changes, news, before, len(message.text)),
         )
-        self._update(message, event)
-        self._progress(
-            phase=running.phase if running.phase == "stopping" else "writing",
-            tokens=running.tokens + len(news),
-            tokens_per_s=event.tokens_per_s,
-            context_tokens=event.context_tokens,
-            ttft_s=running.ttft_s or time.monotonic() - running.began,
+        self._set(
+            tree=self._state.tree.replaced(message),
+            running=msgspec.structs.replace(
+                running,
+                phase=running.phase if running.phase == "stopping" else "writing",
+                tokens=running.tokens + len(news),
+                tokens_per_s=event.tokens_per_s,
+                context_tokens=event.context_tokens,
+                ttft_s=running.ttft_s or time.monotonic() - running.began,
+            ),
         )
+        self._recorder.add(message, event.records, event.pieces)
 
     def _on_died(self, event: Died) -> None:
         error = EngineError(event.title, event.advice)
@@ -451,13 +455,10 @@ class Session:
         self._set(tree=self._state.tree.added(message))
         return message
 
-    def _update(self, message: Message, news: protocol.Tokens | None = None) -> None:
+    def _update(self, message: Message) -> None:
         """A newer value of a reply, in the tree and, in a moment, in the store."""
         self._set(tree=self._state.tree.replaced(message))
-        if news:
-            self._recorder.add(message, news.records, news.pieces)
-        else:
-            self._recorder.add(message)
+        self._recorder.add(message)
 
     def _finish(self, ending: Ending, figures: Figures | None = None, problem: str = "") -> None:
         running = self._state.running

@@ -217,8 +217,8 @@ def test_text_from_outside_cannot_act_on_the_terminal(tmp_path: Path) -> None:
         until(lambda: rows(program, "SELECT value FROM remembered"))
         # What a terminal lets through of a paste: it ends at an escape.
         program.type("\x1b[200~" + attack.replace("\x1b", "").replace("\x07", "") + "\x1b[201~\r")
-        stop(program)
         program.wait_for("hacked")
+        stop(program)
         for sequence in (b"\x1b]52;", b"\x1b]0;hacked", b"\xc2\x9b", b"\xe2\x80\xae"):
             assert sequence not in program.raw
 

@@ -33,7 +33,7 @@ from chatterm.ui.widgets.status_line import StatusLine
 from chatterm.ui.widgets.transcript import Transcript
 
 PANEL_FITS = 100  # columns, below which the sampling panel lies over the transcript
-STATUS_S = 0.2
+STATUS_S = 0.5  # between two values of figures that only change
 QUIT_S = 2.0
 
 
