@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from chatterm import __version__, config
+from chatterm import __version__, builtin, config
+from chatterm.chat.pace import OFF, checked_pace
 from chatterm.chat.sampling import Sampling, checked
 from chatterm.config import Directories, Settings
 from chatterm.errors import ChattermError, ModelError, SettingsError, StoreError
@@ -39,7 +40,12 @@ TopK = Annotated[int | None, typer.Option("--top-k", help="Candidates kept; 0 is
 MinP = Annotated[float | None, typer.Option("--min-p", help="Least share of the best; 0 is off.")]
 Repeat = Annotated[float | None, typer.Option("--repeat-penalty", help="1 is off.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="-1 draws one for each reply.")]
+Pace = Annotated[
+    float | None, typer.Option("--pace", help="Most tokens per second, 5 to 200; 0 is off.")
+]
 System = Annotated[str | None, typer.Option("--system", help="The system prompt.")]
+
+NO_BUILT_IN = "No model is given, and the built-in one is missing from this installation."
 
 app = typer.Typer(
     name="chatterm",
@@ -59,6 +65,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int | None = None
     n_gpu_layers: int | None = None
     n_threads: int | None = None
+    pace: float | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -78,6 +85,7 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
 
     def over(self, settings: Settings) -> Settings:
         """The settings with what the flags say instead. Raises SettingsError."""
+        checked_pace(self.pace or OFF)
         given = {
             name: value for name, value in msgspec.structs.asdict(self).items() if value is not None
         }
@@ -103,6 +111,7 @@ def chat(
     min_p: MinP = None,
     repeat_penalty: Repeat = None,
     seed: Seed = None,
+    pace: Pace = None,
     system: System = None,
     theme: Annotated[str | None, typer.Option("--theme", help="Name of a theme.")] = None,
     resume: Annotated[
@@ -135,6 +144,7 @@ def ask(
     min_p: MinP = None,
     repeat_penalty: Repeat = None,
     seed: Seed = None,
+    pace: Pace = None,
     system: System = None,
     messages: Annotated[
         Path | None, typer.Option(help="A conversation: a JSON list of {role, content}.")
@@ -158,9 +168,7 @@ def ask(
     directories, settings = _settings(flags)
     if tokens and not json:
         raise SettingsError("--tokens needs --json.", "Add --json, or leave --tokens out.")
-    found = model_options(directories, settings)
-    if found is None:
-        raise ModelError(no_model(directories))
+    found = chosen_model(directories, settings, flags.pace or OFF)
     options = asking.AskOptions(
         messages=asking.conversation(prompt, _standard_input(), messages, settings.system),
         raw=raw,
@@ -186,9 +194,7 @@ def bench(
 
     flags = Flags.of(context)
     directories, settings = _settings(flags)
-    found = model_options(directories, settings)
-    if found is None:
-        raise ModelError(no_model(directories))
+    found = chosen_model(directories, settings)
     measuring = benching.Bench(directories.log)
     try:
         report = measuring.run(found)
@@ -219,31 +225,36 @@ def _standard_input() -> str:
     return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
-def model_options(directories: Directories, settings: Settings) -> ModelOptions | None:
-    """The model to load: the one that was named, else the one used last, else None."""
-    from chatterm.state import ModelOptions
+def chosen_model(directories: Directories, settings: Settings, pace: float = OFF) -> ModelOptions:
+    """The model to load: the one that was named, else the one used last, else the built-in one.
 
+    Raises ModelError when there is none of these.
+    """
     name = settings.model or _remembered_model(directories)
     if not name:
-        return None
+        if not builtin.MODEL.exists():
+            raise ModelError(
+                NO_BUILT_IN, f"Name a GGUF file with -m, or put it into {directories.models}."
+            )
+        return model_options(builtin.MODEL, settings, pace)
     path = Path(name).expanduser()
     in_models = directories.models / (name if name.endswith(".gguf") else f"{name}.gguf")
     if not path.exists() and in_models.exists():
         path = in_models
+    return model_options(path.absolute(), settings, pace)
+
+
+def model_options(path: Path, settings: Settings, pace: float) -> ModelOptions:
+    """How to load the model at `path`."""
+    from chatterm.state import ModelOptions
+
     return ModelOptions(
-        path=path.absolute(),
+        path=path,
         n_ctx=settings.n_ctx,
         n_gpu_layers=settings.n_gpu_layers,
         n_threads=settings.n_threads,
-    )
-
-
-def no_model(directories: Directories) -> str:
-    """What to say when there is no model."""
-    return (
-        "No model is given. chatterm needs a GGUF file, a language model in llama.cpp's format: "
-        f"download one, then run chatterm -m FILE, or put it into {directories.models} and "
-        "set CHATTERM_MODEL or `model` in the settings file to its name."
+        pace=pace,
+        built_in=path == builtin.MODEL,
     )
 
 
@@ -262,7 +273,6 @@ def _remembered_model(directories: Directories) -> str:
 
 def _open_chat(flags: Flags, resume: int | None) -> None:
     from chatterm.session import Session
-    from chatterm.state import ModelOptions
     from chatterm.store import Store
     from chatterm.ui.app import ChattermApp, Outside
     from chatterm.ui.themes import load_themes
@@ -275,13 +285,23 @@ def _open_chat(flags: Flags, resume: int | None) -> None:
     settings, problems = config.load_settings(directories.settings)
     settings = flags.over(config.with_environment(settings, os.environ))
     themes, theme_problems = load_themes(directories.themes)
-    options = model_options(directories, settings)
+
+    def options_for(path: Path) -> ModelOptions:
+        usual = builtin.PACE if path == builtin.MODEL else OFF
+        pace = usual if settings.pace is None else settings.pace
+        return model_options(path, settings, pace)
+
+    try:
+        load: ModelOptions | None = options_for(chosen_model(directories, settings).path)
+    except ModelError as error:
+        problems.append(str(error))
+        load = None
     places = config.model_places(directories, os.environ)
     store = Store(directories.database)
     session = Session(store, directories.log, settings.sampling, system=settings.system)
     outside = Outside(
-        load=options or ModelOptions(path=directories.models),
-        load_now=options is not None,
+        load=load,
+        options_for=options_for,
         model_places=places,
         find_models=lambda: config.find_models(places),
         conversations=store.conversations,

@@ -72,7 +72,7 @@ class Client:
     def send(self, command: Command) -> None:
         """Queue a command. Never blocks; without an engine it waits for the next one."""
         with self._lock:
-            if not isinstance(command, protocol.Stop | protocol.Tune):
+            if not isinstance(command, protocol.Stop | protocol.Tune | protocol.Pace):
                 self._open.add(command.run)
             self._outbox.put(command)
         self._wanted.set()

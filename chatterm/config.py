@@ -16,6 +16,7 @@ import msgspec
 import platformdirs
 
 from chatterm.chat.clean import clean, clean_line
+from chatterm.chat.pace import checked_pace
 from chatterm.chat.sampling import Sampling, checked
 from chatterm.errors import SettingsError
 
@@ -75,13 +76,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the settings file can say. Field names are its keys, `sampling` and `keys` its tables.
 
     n_ctx 0 is the model's own, at most 8192. n_gpu_layers -1 is all. n_threads 0 is one fewer than
-    the processor's cores. `keys` maps a binding's id to the keys it shall have.
+    the processor's cores. pace None is off, but for the built-in model in the terminal. `keys` maps
+    a binding's id to the keys it shall have.
     """
 
     model: str = ""
     n_ctx: int = 0
     n_gpu_layers: int = -1
     n_threads: int = 0
+    pace: float | None = None
     theme: str = "chatterm-dark"
     system: str = ""
     sampling: Sampling = Sampling()
@@ -93,6 +96,7 @@ _ALLOWED = {
     "n_ctx": "a whole number of tokens from 0",
     "n_gpu_layers": "a whole number from -1",
     "n_threads": "a whole number from 0",
+    "pace": "0 (off) or 5 to 200 tokens per second",
     "theme": "the name of a theme",
     "system": "a text",
 }
@@ -135,10 +139,18 @@ def _setting(key: str, value: Any, problems: list[str], file: Path) -> Any:
     if key not in _ALLOWED:
         known = ", ".join([*_ALLOWED, "[sampling]", "[keys]"])
         raise SettingsError(f"there is no setting {key!r}.", f"Known are {known}.")
+    if key == "pace":
+        return _pace(value)
     wanted = type(getattr(Settings(), key))
     if type(value) is not wanted or (key in _LOWEST and value < _LOWEST[key]):
         raise SettingsError(f"{key} = {value!r} is not possible.", f"It is {_ALLOWED[key]}.")
     return clean(value) if isinstance(value, str) else value
+
+
+def _pace(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SettingsError(f"pace = {value!r} is not possible.", f"It is {_ALLOWED['pace']}.")
+    return checked_pace(float(value))
 
 
 def _sampling(table: Any, problems: list[str], file: Path) -> Sampling:

@@ -21,6 +21,7 @@ import msgspec
 
 from chatterm.chat.clean import clean, clean_line, normalise_newlines
 from chatterm.chat.message import Change, Ending, Figures, Message, Role
+from chatterm.chat.pace import checked_pace
 from chatterm.chat.sampling import Sampling, checked
 from chatterm.chat.trace import Trace, pack_ids, placed
 from chatterm.chat.tree import Tree
@@ -86,6 +87,7 @@ class Session:
         with self._lock:
             self._interrupt()
             self._deaths = 0
+            self._set(pace=checked_pace(options.pace))
             self._load(options)
 
     def cancel_load(self) -> None:
@@ -172,6 +174,13 @@ class Session:
                 self._client.send(
                     protocol.Tune(run=running.run, version=len(changes) - 1, sampling=sampling)
                 )
+
+    def set_pace(self, pace: float) -> None:
+        """Write at most this many tokens a second from now on; 0 is no limit."""
+        with self._lock:
+            self._set(pace=checked_pace(pace))
+            if running := self._state.running:
+                self._client.send(protocol.Pace(run=running.run, pace=pace))
 
     def select(self, message_id: int) -> None:
         """Make the path through a message the active one."""
@@ -287,6 +296,7 @@ class Session:
                 sampling=self._state.sampling,
                 version=len(reply.changes) - 1,
                 raw=self._raw,
+                pace=self._state.pace,
             )
         )
 
@@ -340,7 +350,9 @@ class Session:
                 self._set(model=event.info, loading=None, load_s=event.load_s)
                 if event.info.template_problem:
                     self._say(notice=clean(event.info.template_problem))
-                self._store.remember("model", event.info.path)
+                # The built-in model is what there is when none is remembered.
+                built_in = self._state.options is not None and self._state.options.built_in
+                self._store.remember("model", "" if built_in else event.info.path)
             case protocol.Failed():
                 self._set(loading=None)
                 self._say(problem=str(_error(event)))

@@ -6,18 +6,24 @@ from pathlib import Path
 
 import msgspec
 
+from chatterm.chat.pace import OFF
 from chatterm.chat.sampling import Sampling
 from chatterm.chat.tree import Tree
 from chatterm.engine.protocol import ModelInfo
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model, and how to load it; the numbers are those of `protocol.Load`."""
+    """Which model, and how to load it; the numbers are those of `protocol.Load`.
+
+    `pace` is the one to begin with (see `chat.pace`). `built_in`: it came with the program.
+    """
 
     path: Path
     n_ctx: int = 0
     n_gpu_layers: int = -1
     n_threads: int = 0
+    pace: float = OFF
+    built_in: bool = False
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +56,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     tree: Tree = Tree()
     sampling: Sampling
+    pace: float = OFF
     running: Running | None = None
     queue: tuple[str, ...] = ()
     options: ModelOptions | None = None

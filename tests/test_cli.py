@@ -19,7 +19,9 @@ KEYS = {
 }  # fmt: skip
 
 
-def start(folder: Path, *arguments: str | Path, **more: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, *arguments: str | Path, program: str = "", **more: str
+) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         "CHATTERM_DATA_DIR": str(folder),
@@ -28,7 +30,8 @@ def start(folder: Path, *arguments: str | Path, **more: str) -> subprocess.Popen
         **more,
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "chatterm", *map(str, arguments)],
+        [sys.executable, *(("-c", program) if program else ("-m", "chatterm"))]
+        + [str(argument) for argument in arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -173,11 +176,29 @@ def test_a_prompt_longer_than_the_context_is_refused(tmp_path: Path, chat_model:
     assert "256" in err
 
 
-def test_no_model_says_what_one_is_and_where_it_was_looked_for(tmp_path: Path) -> None:
-    code, _, err = run(tmp_path, "ask", "Hello", CHATTERM_MODEL="")
+def test_without_a_model_the_built_in_one_answers(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "ask", "Hello", "-n", "20", "--json", CHATTERM_MODEL="")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["model"] == "chatterm tiny"
+
+
+def test_a_missing_built_in_model_is_one_sentence(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from chatterm import builtin;"
+        "builtin.MODEL = Path('nowhere.gguf'); from chatterm.cli import main; main()"
+    )
+    code, _, err = run(tmp_path, "ask", "Hello", program=program, CHATTERM_MODEL="")
     assert code == 1
-    assert "GGUF" in err
+    assert len(err.splitlines()) == 1
+    assert "built-in" in err
     assert str(tmp_path / "models") in err
+
+
+@pytest.mark.parametrize("pace", ["3", "-1", "500"])
+def test_a_pace_that_is_none_is_refused(tmp_path: Path, pace: str) -> None:
+    code, _, err = run(tmp_path, "ask", "Hello", "--pace", pace)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "5 to 200" in err
 
 
 def test_the_environment_names_a_model(tmp_path: Path, chat_model: Path) -> None:

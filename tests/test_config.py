@@ -38,6 +38,7 @@ def test_a_file_says_what_it_says(tmp_path: Path) -> None:
         """
         model = "a.gguf"
         n_ctx = 4096
+        pace = 25
         [sampling]
         temperature = 1
         stop = ["END"]
@@ -49,6 +50,7 @@ def test_a_file_says_what_it_says(tmp_path: Path) -> None:
     assert settings == Settings(
         model="a.gguf",
         n_ctx=4096,
+        pace=25.0,
         sampling=Sampling(temperature=1.0, stop=("END",)),
         keys={"chat.stop": "f9"},
     )
@@ -57,6 +59,8 @@ def test_a_file_says_what_it_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named", "kept"),
     [
+        ("pace = 3", ["pace", "5 to 200"], Settings()),
+        ("pace = true", ["pace", "5 to 200"], Settings()),
         ("n_ctxx = 5\ntheme = 'x'", ["n_ctxx", "n_threads"], Settings(theme="x")),
         ("n_ctx = 'big'\ntheme = 'x'", ["n_ctx", "whole number"], Settings(theme="x")),
         ("n_ctx = true", ["n_ctx", "whole number"], Settings()),

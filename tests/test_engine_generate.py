@@ -20,6 +20,7 @@ from chatterm.engine.protocol import (
     Evaluated,
     Failed,
     Generate,
+    Pace,
     PromptMessage,
     Render,
     Rendered,
@@ -65,6 +66,32 @@ def test_a_reply_has_its_text_its_tokens_and_its_figures(engine: EngineDriver) -
     assert figures.stop_s is None
     pieces = b"".join(reply.trace[index].piece for index in range(20))
     assert reply.text == pieces.decode("utf-8", "replace")
+
+
+def test_the_pace_is_waited_for_and_left_out_of_the_figures(engine: EngineDriver) -> None:
+    # A reply of this length and pace takes ten seconds, but for what is lifted after a token.
+    run = engine.start("the cat", sampling=Sampling(seed=5, max_tokens=50), pace=5)
+    first = engine.wait_for(lambda event: isinstance(event, Tokens))
+    assert len(Reply(first).trace) == 1
+    engine.send(Pace(run=run, pace=0))
+    reply = Reply([*first, *engine.until_closed(run)])
+    assert len(reply.trace) == 50
+    assert reply.finished.figures.tokens_per_s > 5
+
+    # What is paced is what would be written without.
+    assert reply.ids == engine.generate("the cat", sampling=Sampling(seed=5, max_tokens=50)).ids
+
+
+def test_a_paced_reply_stops_while_it_waits_and_tunes_the_next_token(engine: EngineDriver) -> None:
+    run = engine.start("the cat", sampling=Sampling(seed=5), pace=5)
+    first = engine.wait_for(lambda event: isinstance(event, Tokens))
+    engine.send(Tune(run=run, version=1, sampling=greedy(50)))
+    second = engine.wait_for(lambda event: isinstance(event, Tokens))
+    engine.send(Stop(run=run))
+    reply = Reply([*first, *second, *engine.until_closed(run)])
+    assert reply.finished.ending == Ending.STOPPED
+    assert [record.version for record in (reply.trace[0], reply.trace[1])] == [0, 1]
+    assert len(reply.trace) == 2
 
 
 def test_progress_is_told_before_the_first_token(engine: EngineDriver) -> None:

@@ -134,6 +134,21 @@ def test_history_keeps_the_draft_and_what_was_edited():
     drive(act, "one", "two\nlines")
 
 
+def test_down_brings_suggestions_and_up_the_draft_again():
+    async def act(pilot: Pilot[None], prompt: Prompt) -> None:
+        prompt.suggest(("one", "two"))
+        await pilot.press("x", "down")
+        assert prompt.text == "one"
+        await pilot.press("down", "down")
+        assert prompt.text == "two"
+        await pilot.press("up", "up")
+        assert prompt.text == "x"
+        await pilot.press("up")
+        assert prompt.text == "sent"
+
+    drive(act, "sent")
+
+
 def test_remember_adds_once():
     async def act(pilot: Pilot[None], prompt: Prompt) -> None:
         prompt.remember("x")

@@ -25,6 +25,7 @@ class Host(App[None]):
     def __init__(self) -> None:
         super().__init__()
         self.said: list[Sampling] = []
+        self.paced: list[float] = []
 
     def compose(self) -> ComposeResult:
         yield SamplingPanel()
@@ -34,6 +35,9 @@ class Host(App[None]):
 
     def on_sampling_panel_changed(self, event: SamplingPanel.Changed) -> None:
         self.said.append(event.sampling)
+
+    def on_sampling_panel_pace_changed(self, event: SamplingPanel.PaceChanged) -> None:
+        self.paced.append(event.pace)
 
 
 def drive(
@@ -55,7 +59,7 @@ def press(*keys: str) -> Host:
 
 
 def test_every_number_among_the_settings_has_a_row():
-    assert set(ORDER) == set(FIELDS)
+    assert set(ORDER) == {*FIELDS, "pace"}
 
 
 def test_one_message_for_each_change_with_the_whole_new_value():
@@ -71,6 +75,16 @@ def test_whole_numbers_stay_whole():
     assert isinstance(said[0].top_k, int)
 
 
+def test_the_pace_is_said_apart_from_the_sampling():
+    async def act(pilot: Pilot[None]) -> None:
+        pilot.app.query_one(SamplingPanel).show_pace(40, 40)
+        await pilot.press(*["down"] * ORDER.index("pace"), "right", "r")
+
+    host = drive(act)
+    assert host.paced == [45, 40]
+    assert host.said == []
+
+
 def test_show_sets_every_row_and_says_nothing():
     wanted = Sampling(temperature=1.3, top_k=0, seed=7, max_tokens=500, stop=("\n", "User:"))
 
@@ -78,6 +92,7 @@ def test_show_sets_every_row_and_says_nothing():
         pilot.app.query_one(SamplingPanel).show(wanted)
         await pilot.pause()
         rows = {row.field.name: row.value for row in pilot.app.query(FieldRow)}
+        assert rows.pop("pace") == 0
         assert rows == {name: getattr(wanted, name) for name in FIELDS}
         listed = pilot.app.query_one(".stop-strings--list", Static)
         assert str(listed.content).split() == ["\\n", "User:"]

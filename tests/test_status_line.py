@@ -47,7 +47,7 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_a_stop_and_a_base_model_are_told():
-    status = msgspec.structs.replace(WRITING, stop_s=0.004, base=True)
+    status = msgspec.structs.replace(WRITING, stop_s=0.004, kind="base model: plain continuation")
     assert "stopped in 4 ms" in line(status, 140)
     assert line(status, 140).startswith("base model: plain continuation · ")
 
@@ -101,7 +101,7 @@ statuses = st.builds(
     tokens_per_s=st.floats(0, 1e5),
     ttft_s=st.floats(0, 1e4),
     stop_s=st.none() | st.floats(0, 100),
-    base=st.booleans(),
+    kind=st.text(max_size=40),
 )
 
 

@@ -8,7 +8,7 @@ move, the range, step and what a value means, and is the only place that does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -45,10 +45,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One number among the sampling settings: its range, steps, and words for its values.
+    """One number that a slider can set: its range, steps, and words for its values.
 
     `stops`, where a field has them, are the places of its slider from left to right, for a range
-    that even steps would serve badly; any other value of the range can still be typed.
+    that even steps would serve badly; any other value of the range can still be typed. `named` are
+    values that are shown as a word.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     decimals: int
     effect: Callable[[float], str]
     stops: tuple[float, ...] = ()
+    named: Mapping[float, str] = {}
 
     def snap(self, value: float) -> float:
         """The nearest allowed value: in the range, on a step, exact in decimal."""
@@ -71,9 +73,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
     def show(self, value: float) -> str:
         """The value as the user reads it."""
-        if self.name in ("max_tokens", "seed", "repeat_last_n") and value == -1:
-            return {"max_tokens": "no limit", "seed": "random", "repeat_last_n": "all"}[self.name]
-        return f"{value:.{self.decimals}f}"
+        return self.named.get(value) or f"{value:.{self.decimals}f}"
 
 
 def _temperature(value: float) -> str:
@@ -130,6 +130,7 @@ def _field(
     decimals: int,
     effect: Callable[[float], str],
     stops: tuple[float, ...] = (),
+    unlimited: str = "",
 ) -> Field:
     return Field(
         name=name,
@@ -142,6 +143,7 @@ def _field(
         decimals=decimals,
         effect=effect,
         stops=stops,
+        named={-1: unlimited} if unlimited else {},
     )
 
 
@@ -158,11 +160,13 @@ FIELDS: dict[str, Field] = {
         _field("min_p", "min-p", (0, 0.5), (0.01, 0.05), 2, _min_p),
         _field("typical_p", "typical-p", (0.05, 1), (0.01, 0.1), 2, _typical_p),
         _field("repeat_penalty", "repeat penalty", (0.8, 2), (0.01, 0.1), 2, _OFF_ONE),
-        _field("repeat_last_n", "repeat window", (-1, 2048), (1, 64), 0, _window, _WINDOWS),
+        _field("repeat_last_n", "repeat window", (-1, 2048), (1, 64), 0, _window, _WINDOWS, "all"),
         _field("presence_penalty", "presence", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
         _field("frequency_penalty", "frequency", (-2, 2), (0.05, 0.5), 2, _OFF_ZERO),
-        _field("max_tokens", "max tokens", (-1, 8192), (1, 128), 0, _max_tokens, _LENGTHS),
-        _field("seed", "seed", (-1, 4294967294), (1, 1000), 0, _seed),
+        _field(
+            "max_tokens", "max tokens", (-1, 8192), (1, 128), 0, _max_tokens, _LENGTHS, "no limit"
+        ),
+        _field("seed", "seed", (-1, 4294967294), (1, 1000), 0, _seed, (), "random"),
     )
 }
 

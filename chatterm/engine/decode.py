@@ -56,6 +56,7 @@ class Writer:
         self._unsent: list[str] = []
         self._count = 0
         self._first_at = self._last_at = self._flushed_at = 0.0
+        self._waited = 0.0  # seconds between the first token and the last, for the pace
         self._figures = Figures(seed=self._seed, n_ctx=model.n_ctx)
 
     def write(self, prompt: list[int], before: bytes = b"") -> Finished:
@@ -116,6 +117,7 @@ class Writer:
         batch = self._next_batch()
         tune = None
         while True:
+            waited = run.wait_for_turn(self._last_at) if self._count else 0.0
             if run.tune is not tune and (tune := run.tune) is not None:
                 self._retune(sampler)
             if self._count == self._sampling.max_tokens:
@@ -127,6 +129,7 @@ class Writer:
             if vocab.is_eog(token):
                 return Ending.EOG
             self._last_at = now = clock()
+            self._waited += waited
             piece, at_stop = text.add(vocab.piece(token))
             room = batch.add(logits, token, text.length, self._version)
             if piece:
@@ -147,6 +150,10 @@ class Writer:
                 return Ending.CONTEXT
             cache.decode(token)
 
+    def _decode_s(self) -> float:
+        """Seconds from the first token to the last, without those waited for the pace."""
+        return self._last_at - self._first_at - self._waited
+
     def _next_batch(self) -> Batch:
         batch = self._batches.take()
         self._filled.append(batch)
@@ -161,7 +168,7 @@ class Writer:
 
     def _flush(self) -> None:
         """Have all that was sampled sent. Not while text is held back: it may be cut yet."""
-        elapsed = self._last_at - self._first_at
+        elapsed = self._decode_s()
         rate = (self._count - 1) / elapsed if elapsed > 0 else 0.0
         filled, text, context = self._filled, "".join(self._unsent), len(self._cache.tokens)
         self._batches.lend()
@@ -180,7 +187,7 @@ class Writer:
             self._figures,
             completion_tokens=self._count,
             ttft_s=self._first_at - self._run.received if self._count else 0.0,
-            decode_s=self._last_at - self._first_at,
+            decode_s=self._decode_s(),
             stop_s=self._run.stop_s,
         )
 

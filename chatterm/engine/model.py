@@ -80,12 +80,17 @@ class Model:
         llama.llama_model_free(self.weights)
 
 
-def load(command: Load, stop: StopFlag, progress: Callable[[float], None]) -> Model:
-    """Load the model that `command` names. Raises ModelError, or Cancelled when `stop` is set."""
+def load(
+    command: Load, stop: StopFlag, progress: Callable[[float], None], *, repack: bool
+) -> Model:
+    """Load the model that `command` names. Raises ModelError, or Cancelled when `stop` is set.
+
+    `repack`: whether llama.cpp may rearrange weights for the processor's own kernels.
+    """
     path = Path(command.path)
     check_file(path)
     take_errors()
-    weights = _load_weights(path, command.n_gpu_layers, stop, progress)
+    weights = _load_weights(path, command.n_gpu_layers, repack, stop, progress)
     try:
         _check_kind(weights, path.name)
         n_ctx = _context_size(weights, command.n_ctx)
@@ -132,7 +137,11 @@ def check_file(path: Path) -> None:
 
 
 def _load_weights(
-    path: Path, n_gpu_layers: int, stop: StopFlag, progress: Callable[[float], None]
+    path: Path,
+    n_gpu_layers: int,
+    repack: bool,
+    stop: StopFlag,
+    progress: Callable[[float], None],
 ) -> int:
     def report(fraction: float, _data: object) -> bool:
         progress(fraction)
@@ -140,6 +149,7 @@ def _load_weights(
 
     parameters = llama.llama_model_default_params()
     parameters.n_gpu_layers = n_gpu_layers
+    parameters.use_extra_bufts = repack
     callback = llama.llama_progress_callback(report)
     parameters.progress_callback = callback
     weights = llama.llama_model_load_from_file(os.fsencode(path), parameters)

@@ -4,7 +4,8 @@ A frame is a length (4 bytes, little-endian) and a msgpack value of one tagged s
 pickle, which would let a model's file that took over the engine run code in the other process.
 Every command has a run number, counted up by the client; every event that answers it carries the
 same number, and the last one of a run is Loaded, Unloaded, Finished, Rendered, BareLoopDone or
-Failed. The engine works on one run at a time, in the order of arrival; Stop and Tune act at once.
+Failed. The engine works on one run at a time, in the order of arrival; Stop, Tune and Pace act at
+once.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Generate(_Command, frozen=True, kw_only=True):
     When the last message is the assistant's, it is continued from its exact last token, and the
     `end` of the new records counts from the start of that message's text. With `raw` the texts are
     joined and continued without a template. Records say `version` until a Tune. n_threads 0 leaves
-    it as loaded.
+    it as loaded. pace: tokens per second to write at most; 0 is no limit.
     """
 
     messages: tuple[PromptMessage, ...]
@@ -72,6 +73,7 @@ class Generate(_Command, frozen=True, kw_only=True):
     version: int = 0
     raw: bool = False
     n_threads: int = 0
+    pace: float = 0.0
 
 
 class Tune(_Command, frozen=True, kw_only=True):
@@ -79,6 +81,12 @@ class Tune(_Command, frozen=True, kw_only=True):
 
     version: int
     sampling: Sampling
+
+
+class Pace(_Command, frozen=True, kw_only=True):
+    """Write run `run` at most at this pace from now on, in tokens per second; 0 is no limit."""
+
+    pace: float
 
 
 class Stop(_Command, frozen=True, kw_only=True):
@@ -102,7 +110,7 @@ class BareLoop(_Command, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
 
 
-Command = Load | Unload | Generate | Tune | Stop | Render | BareLoop
+Command = Load | Unload | Generate | Tune | Pace | Stop | Render | BareLoop
 
 
 class Hello(_Event, frozen=True, kw_only=True):

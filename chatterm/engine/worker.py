@@ -23,6 +23,7 @@ from chatterm.engine import bare, native, protocol
 from chatterm.engine import model as models
 from chatterm.engine.cache import Cache, Stopped
 from chatterm.engine.decode import Writer
+from chatterm.engine.kernels import KernelCheck
 from chatterm.engine.model import Cancelled, Model
 from chatterm.engine.prompt import Prompter
 from chatterm.engine.protocol import (
@@ -36,6 +37,7 @@ from chatterm.engine.protocol import (
     Load,
     Loaded,
     LoadProgress,
+    Pace,
     Render,
     Stop,
     Tune,
@@ -100,8 +102,13 @@ class Pipe:
             case Tune():
                 if run:
                     run.tune = command
+            case Pace():
+                if run:
+                    run.set_pace(command.pace)
             case _:
                 run = self._runs[command.run] = Run(command.run)
+                if isinstance(command, Generate):
+                    run.set_pace(command.pace)
                 self._inbox.put((command, run))
 
     def _write(self) -> None:
@@ -126,6 +133,7 @@ class Worker:
         self._cache: Cache | None = None
         self._prompter: Prompter | None = None
         self._templates = TemplateProcess()
+        self._kernels = KernelCheck()
 
     def work(self) -> NoReturn:
         """Work until the process ends."""
@@ -184,7 +192,7 @@ class Worker:
                 self._pipe.send(LoadProgress(run=run.number, fraction=fraction))
 
         self._templates.start()
-        model = models.load(command, run.stop, progress)
+        model = models.load(command, run.stop, progress, repack=self._kernels.repack_works)
         self._model, self._cache = model, Cache(model)
         self._prompter = Prompter(model, self._templates)
         info = models.describe(

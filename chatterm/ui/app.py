@@ -52,12 +52,12 @@ _PLACES: tuple[tuple[str, tuple[type, ...]], ...] = (
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What the app needs of the world, so that it knows neither files nor the environment.
 
-    `load` is how models are loaded; its path is replaced by the one that is chosen, or loaded
-    right away when `load_now`. `problems` are told at the start.
+    `load` is the model to load at the start, if there is one; `options_for` tells how another is
+    loaded. `problems` are told at the start.
     """
 
-    load: ModelOptions
-    load_now: bool
+    load: ModelOptions | None
+    options_for: Callable[[Path], ModelOptions]
     model_places: Sequence[Path]
     find_models: Callable[[], list[Path]]
     conversations: Callable[[], list[Conversation]]
@@ -90,7 +90,7 @@ class ChattermApp(App[None]):
     def on_mount(self) -> None:
         self.push_screen(self._chat)
         self._tell_problems()
-        if self._outside.load_now:
+        if self._outside.load is not None:
             self._session.load(self._outside.load)
         elif self._session.state.model is None:
             self._choose_model()
@@ -196,9 +196,7 @@ class ChattermApp(App[None]):
         )
 
     def _load(self, path: Path) -> None:
-        self._try(
-            lambda: self._session.load(msgspec.structs.replace(self._outside.load, path=path))
-        )
+        self._try(lambda: self._session.load(self._outside.options_for(path)))
 
     def _set_theme(self, name: str) -> None:
         if name in self.available_themes:

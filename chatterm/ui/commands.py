@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from chatterm.chat.pace import PACE
 from chatterm.chat.sampling import FIELDS
 from chatterm.errors import SettingsError
 
@@ -32,7 +33,7 @@ COMMANDS = (
     Command(("rephrase", "undo"), "", "reopen the last question, as a new branch"),
     Command(("continue",), "", "go on with a reply that was stopped"),
     Command(("model",), "[FILE]", "load a model, or choose one"),
-    Command(("set",), "NAME VALUE", "a sampling setting, such as /set temperature 1.2"),
+    Command(("set",), "NAME VALUE", "a setting, such as /set temperature 1.2"),
     Command(("system",), "TEXT", "begin a new chat with this system prompt"),
     Command(("prompt",), "", "what the model sees"),
     Command(("title", "rename"), "TEXT", "name this chat"),
@@ -41,13 +42,14 @@ COMMANDS = (
     Command(("exit", "quit", "bye"), "", "leave"),
 )
 
+SETTINGS = {**FIELDS, PACE.name: PACE}
 SHORT_SETTINGS = {"temp": "temperature", "n": "max_tokens"}
 
 
 def parse(line: str) -> tuple[Command, str] | None:
     """The command of a line that begins with a slash, and its argument; None for other text.
 
-    A sampling setting's name is a command too: `/temp 1.2` is `/set temperature 1.2`. Raises
+    A setting's name is a command too: `/temp 1.2` is `/set temperature 1.2`. Raises
     SettingsError for a command that there is not. A path such as /usr/bin is other text.
     """
     name, _, argument = line[1:].partition(" ")
@@ -62,24 +64,24 @@ def parse(line: str) -> tuple[Command, str] | None:
 
 
 def setting_name(name: str) -> str | None:
-    """The sampling setting that the user means by `name`, or None."""
+    """The setting that the user means by `name`, or None."""
     exact = name.lower().replace("-", "_")
     exact = SHORT_SETTINGS.get(exact, exact)
-    return exact if exact in FIELDS else None
+    return exact if exact in SETTINGS else None
 
 
 def parse_setting(argument: str) -> tuple[str, float]:
-    """NAME VALUE as a sampling setting's name and number. Raises SettingsError."""
+    """NAME VALUE as a setting's name and number. Raises SettingsError."""
     name, _, value = argument.replace("=", " ").partition(" ")
     setting = setting_name(name)
     if setting is None:
-        known = ", ".join(FIELDS)
+        known = ", ".join(SETTINGS)
         raise SettingsError(f"There is no setting {name!r}.", f"Known are {known}.")
     try:
         return setting, float(value)
     except ValueError as error:
         raise SettingsError(
-            f"{value!r} is not a number.", f"Try /set {name} {FIELDS[setting].default:g}."
+            f"{value!r} is not a number.", f"Try /set {name} {SETTINGS[setting].default:g}."
         ) from error
 
 

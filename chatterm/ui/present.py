@@ -12,8 +12,15 @@ from chatterm.state import State
 from chatterm.ui.widgets.action_bar import Action
 from chatterm.ui.widgets.status_line import Status, duration
 from chatterm.ui.widgets.transcript import Entry, Mark
+from chatterm.ui.widgets.welcome import Greeting
 
 ONE_MOVE = 12  # tokens between two changes, up to which they are one move of a slider
+SUGGESTIONS = (
+    "Tell me a story about a fox named Biscuit.",
+    "What does temperature do?",
+    "Why can't you take a word back?",
+    "What can you do?",
+)
 _QUEUED_KEY = -1  # counted down: keys of what waits its turn, which has no message yet
 
 
@@ -109,6 +116,17 @@ def is_base(state: State) -> bool:
     return state.model is not None and not state.model.has_template
 
 
+def is_built_in(state: State) -> bool:
+    """Whether the model is the one that came with the program."""
+    return state.options is not None and state.options.built_in
+
+
+def _kind(state: State) -> str:
+    if is_base(state):
+        return "base model: plain continuation"
+    return "built-in, tiny" if is_built_in(state) and state.model else ""
+
+
 def model_name(model: ModelInfo) -> str:
     """A model's name with its quantisation, cleaned."""
     name, quantisation = clean_line(model.name, 50), clean_line(model.quantisation, 20)
@@ -132,7 +150,8 @@ def status(state: State) -> Status:
         device=_device(model) if model else "",
         n_ctx=model.n_ctx if model else 0,
         phase=_phase(state),
-        base=is_base(state),
+        kind=_kind(state),
+        hint="F4 loads a larger one" if is_built_in(state) else "",
     )
     path = state.tree.path()
     if running and running.phase in ("reading", "writing", "stopping"):
@@ -220,16 +239,26 @@ def placeholder(state: State, rephrasing: int | None) -> str:
     return "Ask anything…"
 
 
-def welcome(state: State) -> str:
+def welcome(state: State) -> Greeting:
     """What an empty chat says."""
+    if state.tree.messages:
+        return Greeting("")
+    if is_built_in(state):
+        return Greeting(
+            "This is chatterm tiny, a very small model, built in.\n"
+            "It tells stories and explains how models write.",
+            SUGGESTIONS,
+            "↓ or a click takes one. Alt+↑ turns the temperature\n"
+            "up while it writes. Past 1.5 it derails: dare you.",
+        )
     if state.model is None:
-        return "F4 chooses a model."
+        return Greeting("" if state.loading is not None else "F4 chooses a model.")
     if is_base(state):
-        return (
+        return Greeting(
             "This is a base model: it has no chat template and answers no questions.\n"
             "Begin a text, and it goes on with it."
         )
-    return (
+    return Greeting(
         "Ask something, and watch it being written.\n"
         "Move a slider meanwhile: the next token heeds it.\n"
         "Gone off track? esc stops, esc again rephrases."

@@ -18,6 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from chatterm.chat.message import Message, Role
+from chatterm.chat.pace import OFF, PACE
 from chatterm.chat.sampling import FIELDS, with_value
 from chatterm.errors import ChattermError
 from chatterm.session import Session
@@ -31,6 +32,7 @@ from chatterm.ui.widgets.prompt import Prompt
 from chatterm.ui.widgets.sampling_panel import SamplingPanel
 from chatterm.ui.widgets.status_line import StatusLine
 from chatterm.ui.widgets.transcript import Transcript
+from chatterm.ui.widgets.welcome import Welcome
 
 PANEL_FITS = 100  # columns, below which the sampling panel lies over the transcript
 STATUS_S = 0.5  # between two values of figures that only change
@@ -81,7 +83,7 @@ class ChatScreen(Backdrop, Screen[None]):
         with Columns(id="body"):
             with Rows(id="main"):
                 yield Transcript(id="transcript")
-                yield Static("", id="empty", markup=False)
+                yield Welcome(id="empty")
                 with Rows(id="below"):
                     yield ActionBar(id="actions")
                     yield CommandList(id="commands")
@@ -106,8 +108,11 @@ class ChatScreen(Backdrop, Screen[None]):
             return
         self._shown = state
         self._paint_transcript(state, before)
+        panel = self.query_one(SamplingPanel)
         if before is None or state.sampling != before.sampling:
-            self.query_one(SamplingPanel).show(state.sampling, self._defaults)
+            panel.show(state.sampling, self._defaults)
+        if before is None or (state.pace, state.options) != (before.pace, before.options):
+            panel.show_pace(state.pace, state.options.pace if state.options else OFF)
         now = time.monotonic()
         if _structure(state) != (before and _structure(before)) or now >= self._status_due:
             self._status_due = now + STATUS_S
@@ -136,7 +141,9 @@ class ChatScreen(Backdrop, Screen[None]):
         title, model = present.header(state)
         self._write("#title", title)
         self._write("#model", model)
-        self._write("#empty", present.welcome(state))
+        greeting = present.welcome(state)
+        self.query_one(Welcome).greeting = greeting
+        self.query_one(Prompt).suggest(greeting.questions)
         self.query_one(StatusLine).show(present.status(state))
         self.query_one(ActionBar).show(present.actions(state, self._rephrasing is not None))
         self.query_one(Prompt).set_placeholder(present.placeholder(state, self._rephrasing))
@@ -174,6 +181,12 @@ class ChatScreen(Backdrop, Screen[None]):
             prompt.set_text(event.text)
             self._tell(error)
 
+    @on(Welcome.Taken)
+    def _taken(self, event: Welcome.Taken) -> None:
+        prompt = self.query_one(Prompt)
+        prompt.set_text(event.question)
+        prompt.action_send()
+
     @on(Prompt.Completing)
     def _completing(self, event: Prompt.Completing) -> None:
         self.query_one(CommandList).show(event.commands, event.chosen)
@@ -195,6 +208,10 @@ class ChatScreen(Backdrop, Screen[None]):
     @on(SamplingPanel.Changed)
     def _tuned(self, event: SamplingPanel.Changed) -> None:
         self.session.tune(event.sampling)
+
+    @on(SamplingPanel.PaceChanged)
+    def _paced(self, event: SamplingPanel.PaceChanged) -> None:
+        self.session.set_pace(event.pace)
 
     def draft(self) -> str | None:
         """What is written in the prompt, as yet unsent."""
@@ -354,7 +371,10 @@ class ChatScreen(Backdrop, Screen[None]):
 
     def command_set(self, argument: str) -> None:
         name, value = commands.parse_setting(argument)
-        self.session.tune(with_value(self.session.state.sampling, name, value))
+        if name == PACE.name:
+            self.session.set_pace(value)
+        else:
+            self.session.tune(with_value(self.session.state.sampling, name, value))
 
     def command_system(self, argument: str) -> None:
         self._rephrase(None)

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from chatterm import builtin
 from chatterm.chat.clean import clean_line
 from chatterm.ui.screens.dialog import Dialog
 
@@ -51,18 +52,20 @@ class ModelsScreen(Dialog[Path | None]):
 
     @work(thread=True)
     def _look(self) -> None:
-        found = [(path, _size(path)) for path in self._find()]
+        found = [
+            (path, clean_line(path.name, 60), f"{_size(path)}  {clean_line(str(path.parent), 80)}")
+            for path in self._find()
+        ]
+        if builtin.MODEL.exists():
+            found.append((builtin.MODEL, builtin.NAME, f"{_size(builtin.MODEL)}  {builtin.ABOUT}"))
         self.app.call_from_thread(self._show, found)
 
-    def _show(self, found: list[tuple[Path, str]]) -> None:
+    def _show(self, found: list[tuple[Path, str, str]]) -> None:
         choices = self.query_one(OptionList)
         choices.clear_options()
-        self._found = [path for path, _ in found]
-        for index, (path, size) in enumerate(found):
-            line = Content.assemble(
-                f"{clean_line(path.name, 60)}  ",
-                (f"{size}  {clean_line(str(path.parent), 80)}", "$foreground-muted"),
-            )
+        self._found = [path for path, _, _ in found]
+        for index, (_, name, about) in enumerate(found):
+            line = Content.assemble(f"{name}  ", (about, "$foreground-muted"))
             choices.add_option(Option(line, id=str(index)))
         if not found:
             choices.add_option(Option(Content("No GGUF file was found."), disabled=True))

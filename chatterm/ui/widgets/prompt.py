@@ -167,6 +167,10 @@ class Prompt(TextArea):
         """The texts sent before, oldest first."""
         self._past = PromptHistory(texts, self._pastes.collapse)
 
+    def suggest(self, texts: Sequence[str]) -> None:
+        """Texts that down brings into the prompt, one after the other."""
+        self._past.suggest(texts)
+
     def remember(self, text: str) -> None:
         """Add a text to the end of the history, unless it is there already."""
         self._past.remember(text)
@@ -272,7 +276,7 @@ class Prompt(TextArea):
             super().action_cursor_up()
 
     def action_cursor_down(self, select: bool = False) -> None:
-        """Down; from the last line, to the text sent after this one."""
+        """Down; from the last line, to the text sent after this one, or to a suggestion."""
         if self._matches:
             self._offer(self._matches, min(self._chosen + 1, len(self._matches) - 1))
         elif select or not self.navigator.is_last_wrapped_line(self.selection.end):

@@ -1,7 +1,7 @@
-"""The sampling settings as a list of sliders.
+"""The sampling settings as a list of sliders, and the pace among them.
 
 The invariant: `sampling` is the value that the sliders show; a user's change replaces it by a new
-frozen value and posts one `Changed`.
+frozen value and posts one `Changed`, or one `PaceChanged`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from chatterm.chat.pace import PACE
 from chatterm.chat.sampling import FIELDS, Sampling, with_value
 from chatterm.ui.widgets.backdrop import Backdrop
 from chatterm.ui.widgets.field_row import FieldRow
@@ -27,7 +28,7 @@ from chatterm.ui.widgets.stop_strings import StopEntry, StopStrings
 # What is reached for most comes first.
 ORDER = (
     *("temperature", "top_p", "top_k", "min_p"),
-    *("max_tokens", "seed"),
+    *("pace", "max_tokens", "seed"),
     *("repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty"),
     "typical_p",
 )
@@ -89,6 +90,13 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
             """Alias for self.panel."""
             return self.panel
 
+    class PaceChanged(Message):
+        """Posted once for each change of the pace that the user makes."""
+
+        def __init__(self, pace: float) -> None:
+            super().__init__()
+            self.pace = pace
+
     def __init__(
         self,
         sampling: Sampling | None = None,
@@ -104,8 +112,11 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield PanelHeader()
         for name in ORDER:
-            kind = SeedRow if name == "seed" else Slider
-            yield kind(FIELDS[name], getattr(self.sampling, name), id=f"row-{name}")
+            if name == PACE.name:
+                yield Slider(PACE, id="row-pace")
+            else:
+                kind = SeedRow if name == "seed" else Slider
+                yield kind(FIELDS[name], getattr(self.sampling, name), id=f"row-{name}")
         yield StopStrings(self.sampling.stop)
 
     def show(self, sampling: Sampling, defaults: Sampling | None = None) -> None:
@@ -115,9 +126,14 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
             self.sampling, self.defaults = sampling, defaults
             self._show_rows()
 
+    def show_pace(self, pace: float, default: float) -> None:
+        """Show `pace`, and from now on reset to `default`. Posts no message."""
+        for row in self.query("#row-pace").results(Slider):
+            row.set_value(pace, default)
+
     def _show_rows(self) -> None:
-        for row in self.query(FieldRow):
-            name = row.field.name
+        for name in FIELDS:
+            row = self.query_one(f"#row-{name}", FieldRow)
             row.set_value(getattr(self.sampling, name), getattr(self.defaults, name))
         for stop_strings in self.query(StopStrings):
             stop_strings.set_stop(self.sampling.stop)
@@ -137,7 +153,10 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
 
     def on_field_row_changed(self, event: FieldRow.Changed) -> None:
         event.stop()
-        self._change(with_value(self.sampling, event.field, event.value))
+        if event.field == PACE.name:
+            self.post_message(self.PaceChanged(event.value))
+        else:
+            self._change(with_value(self.sampling, event.field, event.value))
 
     def on_stop_strings_changed(self, event: StopStrings.Changed) -> None:
         event.stop()

@@ -19,7 +19,7 @@ _SEPARATOR = " · "
 _BAR_CELLS = 10
 # What goes first when the line is too narrow.
 _LEAST_IMPORTANT_FIRST = (
-    *("model", "kept", "first", "bar", "hint", "device", "stopped", "tokens", "base", "rate"),
+    *("model", "kept", "first", "bar", "hint", "device", "stopped", "tokens", "kind", "rate"),
     "context",
 )
 
@@ -30,7 +30,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     device is "7 threads" or a GPU's name. Of n_ctx tokens of context, context_tokens are in use,
     and cached_tokens of these needed no evaluation in the last turn. tokens and tokens_per_s are
     of the last reply. Times in seconds: ttft_s to the first token, stop_s from the key to the stop.
-    phase says what is going on; hint, at the right, what the user could do.
+    phase says what is going on; kind, what is unusual of the model; hint, at the right, what the
+    user could do.
     """
 
     model: str = ""
@@ -43,7 +44,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ttft_s: float = 0.0
     stop_s: float | None = None
     phase: str = ""
-    base: bool = False
+    kind: str = ""
     hint: str = ""
 
 
@@ -111,8 +112,8 @@ def _parts(status: Status, hidden: frozenset[str]) -> list[Part]:
     groups: list[list[Part]] = []
     if status.phase:
         groups.append([Part(clean_line(status.phase, 60), "phase")])
-    if status.base and "base" not in hidden:
-        groups.append([Part("base model: plain continuation", "warning")])
+    if status.kind and "kind" not in hidden:
+        groups.append([Part(clean_line(status.kind, 60), "warning")])
     groups += [[Part(text)] for name, text in _figures(status) if text and name not in hidden]
     if context := _context(status, hidden):
         groups.append(context)
@@ -156,7 +157,7 @@ class StatusLine(Widget):
     | `status-line--separator` | Between the parts. |
     | `status-line--phase` | What is going on. |
     | `status-line--bar` | The bar of the context in use. |
-    | `status-line--warning` | A context that is nearly full; a base model. |
+    | `status-line--warning` | A context that is nearly full; an unusual model. |
     | `status-line--hint` | What the user could do. |
     """
 

@@ -1,0 +1,40 @@
+"""The pace: how many tokens a second are written at most, so that a fast model can be watched.
+
+It is no sampling setting: it changes when the next token is drawn, never which one.
+"""
+
+from __future__ import annotations
+
+from chatterm.chat.sampling import Field
+from chatterm.errors import SettingsError
+
+OFF = 0.0
+SLOWEST, FASTEST = 5.0, 200.0
+
+
+def _effect(value: float) -> str:
+    return "as fast as it can" if value == OFF else "waits between tokens"
+
+
+PACE = Field(
+    name="pace",
+    label="pace",
+    lowest=OFF,
+    highest=FASTEST,
+    step=5,
+    large_step=20,
+    default=OFF,
+    decimals=0,
+    effect=_effect,
+    named={OFF: "off"},
+)
+
+
+def checked_pace(value: float) -> float:
+    """`value` itself when it is a pace; else a SettingsError."""
+    if value == OFF or SLOWEST <= value <= FASTEST:
+        return value
+    raise SettingsError(
+        f"pace = {value:g} is not possible.",
+        f"Give 0, which is off, or {SLOWEST:.0f} to {FASTEST:.0f} tokens per second.",
+    )
