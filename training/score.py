@@ -124,13 +124,16 @@ def repeated(text: str) -> float:
     return (total - len(runs)) / total if total else 0.0
 
 
-def stories(talker: Talker, temperature: float = 0.7) -> tuple[list[Row], float]:
-    """Story requests; also the mean part of four-word runs that repeat within a story."""
+def stories(talker: Talker, count: int = 0) -> tuple[list[Row], float]:
+    """Story requests at T 0.7; also the mean part of four-word runs that repeat within a story.
+
+    count: of the requests, evenly taken; 0 is all.
+    """
     rows, repeats = [], []
-    for index, row in enumerate(held_out("stories")["story"]):
-        reply = talker.say(
-            row["ask"], Sampling(temperature=temperature, seed=index, max_tokens=700)
-        )
+    requests = held_out("stories")["story"]
+    requests = requests[:: len(requests) // count] if count else requests
+    for index, row in enumerate(requests):
+        reply = talker.say(row["ask"], Sampling(temperature=0.7, seed=index, max_tokens=700))
         repeats.append(repeated(reply.text))
         rows.append(Row(row["ask"], reply.text, is_told(row, reply), f"{repeats[-1]:.0%} repeated"))
     return rows, sum(repeats) / len(repeats)
