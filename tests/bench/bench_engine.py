@@ -98,9 +98,8 @@ def main() -> None:
             if not engine:
                 sys.exit("The model ends its replies too soon to measure its rate.")
             alone, through = statistics.median(bare), statistics.median(engine)
-            print(
-                f"from token {prompt:>5}   {through:8.1f} ÷ {alone:8.1f} tok/s = {through / alone:.3f}"
-            )
+            rates = f"{through:8.1f} ÷ {alone:8.1f} tok/s = {through / alone:.3f}"
+            print(f"from token {prompt:>5}   {rates}")
         asker.close()
 
 
