@@ -111,7 +111,7 @@ async def test_streams_and_closes() -> None:
         assert screen(transcript)[3:12] == [
             *("Model", "Head", "", "Some bold words.", "", "  • one", "  • two▌", "", ""),
         ]
-        transcript.update_last(reply(text))
+        transcript.update(reply(text))
         await pilot.pause()
         streamed = screen(transcript)
         transcript.show([])
@@ -130,6 +130,30 @@ async def test_only_changed_lines_are_painted(monkeypatch: pytest.MonkeyPatch) -
         await pilot.pause()
         assert painted
         assert set(painted) <= {6, 7}
+
+
+@in_loop
+async def test_what_is_left_on_the_screen_is_what_would_be_painted_anew() -> None:
+    text = "# Head\n\nSome **bold** words\n\n- one\n  - two\n\n> quote\n\n```py\nx = 1\n```\nend\n"
+    async with shown(question("q"), reply("", open=True), size=(60, 30)) as (transcript, _):
+        region = transcript.size.region
+        for character in text:
+            transcript.render_lines(region)
+            transcript.append(character)
+            left = [strip.text for strip in transcript.render_lines(region)]
+            assert left == [transcript.render_line(y).text for y in range(region.height)]
+
+
+@in_loop
+async def test_a_reply_grows_above_what_waits_its_turn() -> None:
+    waiting = Entry(key=-1, role=Role.USER, title="You", text="next", note="waits", plain=True)
+    async with shown(question("q"), reply("a", open=True), waiting) as (transcript, _):
+        transcript.append("\n\nb")
+        assert screen(transcript)[3:9] == ["Model", "a", "", "b▌", "", "You  waits"]
+        transcript.update(reply("a\n\nb", note="stopped"))
+        assert screen(transcript)[3:11] == [
+            *("Model", "a", "", "b", "", "stopped", "", "You  waits"),
+        ]
 
 
 @in_loop
@@ -235,7 +259,7 @@ async def test_many_changes_are_summed_up() -> None:
 @in_loop
 async def test_a_change_is_placed_when_its_text_comes() -> None:
     async with shown(reply("one", open=True)) as (transcript, _):
-        transcript.update_last(reply("one", open=True, marks=(Mark(3, "changed"),)))
+        transcript.update(reply("one", open=True, marks=(Mark(3, "changed"),)))
         assert not any(gutter(transcript))
         transcript.append("two")
         assert gutter(transcript)[1] == " ┊"

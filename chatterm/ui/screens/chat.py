@@ -135,7 +135,7 @@ class ChatScreen(Backdrop, Screen[None]):
             if new.text != old.text:
                 transcript.append(new.text[len(old.text) :])
             if _outline(state, new) != _outline(before, old):
-                transcript.update_last(present.entry(state, new))
+                transcript.update(present.entry(state, new))
 
     def _paint_lines(self, state: State) -> None:
         title, model = present.header(state)

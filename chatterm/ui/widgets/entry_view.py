@@ -128,7 +128,8 @@ class EntryView:
         if self._parser is None:
             self._rows = _estimate(self.entry.text, self.width)
             return 0
-        return len(self._head) + self._feed(text)
+        cursor = self._rows - 1  # leaves its row, even where the row's text stays
+        return len(self._head) + min(self._feed(text), cursor)
 
     def settle(self, first: int, last: int) -> bool:
         """Lay out the rows from `first` up to `last`; whether any was not."""

@@ -8,7 +8,7 @@ out above or below it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -44,7 +44,7 @@ _BELOW = " ↓ more below, End "
 
 
 class Transcript(ScrollView, can_focus=True):
-    """Shows entries, of which the last may still be written."""
+    """Shows entries, of which one may still be written."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", "Scroll up", show=False, id="transcript.up"),
@@ -153,17 +153,18 @@ class Transcript(ScrollView, can_focus=True):
         self.refresh()
 
     def append(self, text: str) -> None:
-        """Add to the last entry, which is open."""
-        view = self._stack.views[-1]
+        """Add to the entry that is open; others may wait their turn below it."""
+        index = self._last(lambda entry: entry.open)
         anchor = self._anchor()
-        row = self._stack.top(-1) + view.append(text)
-        self._grown(row, anchor)
+        row = self._stack.top(index) + self._stack.views[index].append(text)
+        self._grown(index, row, anchor)
 
-    def update_last(self, entry: Entry) -> None:
-        """Put another value in the place of the last entry."""
+    def update(self, entry: Entry) -> None:
+        """Put another value in the place of the entry with its key."""
+        index = self._last(lambda shown: shown.key == entry.key)
         anchor = self._anchor()
-        self._stack.views[-1] = self._view(entry, self._stack.views[-1])
-        self._grown(self._stack.top(-1), anchor)
+        self._stack.views[index] = self._view(entry, self._stack.views[index])
+        self._grown(index, self._stack.top(index), anchor)
 
     def follow(self) -> None:
         """Go to the end and stay there as text is added."""
@@ -177,10 +178,15 @@ class Transcript(ScrollView, can_focus=True):
             old.update(entry)
         return old
 
-    def _grown(self, row: int, anchor: Anchor | None) -> None:
-        """The last entry has changed from `row` on."""
+    def _last(self, wanted: Callable[[Entry], bool]) -> int:
+        """The index of the last entry that is wanted, which there must be."""
+        views = self._stack.views
+        return next(i for i in range(len(views) - 1, -1, -1) if wanted(views[i].entry))
+
+    def _grown(self, index: int, row: int, anchor: Anchor | None) -> None:
+        """An entry has changed from `row` on."""
         before = self._stack.total
-        self._restack(len(self._stack.views) - 1)
+        self._restack(index)
         top = self.scroll_offset.y
         self._settle(anchor)
         if not self._following and not self._more_below:
