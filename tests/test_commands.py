@@ -3,7 +3,7 @@
 import pytest
 
 from chatterm.errors import SettingsError
-from chatterm.ui.commands import COMMANDS, parse, parse_setting
+from chatterm.ui.commands import COMMANDS, completions, parse, parse_setting
 from chatterm.ui.screens.chat import ChatScreen
 
 
@@ -33,6 +33,17 @@ def test_other_text_is_no_command(line: str) -> None:
 def test_an_unknown_command_is_said() -> None:
     with pytest.raises(SettingsError, match="/nonsense"):
         parse("/nonsense 3")
+
+
+@pytest.mark.parametrize("line", ["/set", "/title "])
+def test_a_command_without_what_it_needs_is_said(line: str) -> None:
+    with pytest.raises(SettingsError, match="needs something after it"):
+        parse(line)
+
+
+def test_what_is_completed_is_a_command() -> None:
+    for name, _ in completions():
+        assert parse(f"{name} temperature 1")
 
 
 def test_every_command_is_done_by_the_chat_screen() -> None:

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.pilot import Pilot
 
 from chatterm.chat.clean import clean, normalise_newlines
-from chatterm.ui.widgets.command_list import CommandList
+from chatterm.ui.widgets.completions import Completions
 from chatterm.ui.widgets.pastes import LONG, Pastes
 from chatterm.ui.widgets.prompt import Prompt
 
@@ -31,7 +31,7 @@ class Host(App[None]):
         self.said: list[Message] = []
 
     def compose(self) -> ComposeResult:
-        yield CommandList()
+        yield Completions()
         yield Prompt(placeholder="[/red] Ask", history=self.past, commands=COMMANDS)
 
     def on_mount(self) -> None:
@@ -46,7 +46,7 @@ class Host(App[None]):
     on_prompt_quit_wanted = on_prompt_submitted
 
     def on_prompt_completing(self, event: Prompt.Completing) -> None:
-        self.query_one(CommandList).show(event.commands, event.chosen)
+        self.query_one(Completions).show(event.commands, event.chosen)
 
     @property
     def sent(self) -> list[str]:
@@ -118,6 +118,12 @@ def test_it_grows_with_its_lines_and_then_scrolls():
         assert prompt.size.height == 8
 
     drive(act)
+
+
+@pytest.mark.parametrize("key", ["ctrl+k", "ctrl+shift+k", "ctrl+u", "ctrl+x"])
+def test_the_last_line_can_be_deleted(key):
+    (sent,) = press(key, "a", "ctrl+j", "b", key, key, key, "c", "enter").sent
+    assert sent.endswith("c")
 
 
 def test_history_keeps_the_draft_and_what_was_edited():
@@ -256,7 +262,7 @@ def test_temperature_and_top_p_are_moved_from_here():
 
 def test_commands_are_offered_chosen_and_completed():
     async def act(pilot: Pilot[None], prompt: Prompt) -> None:
-        shown = pilot.app.query_one(CommandList)
+        shown = pilot.app.query_one(Completions)
         await pilot.press("slash", "s")
         await pilot.pause()
         assert shown.display
@@ -284,7 +290,7 @@ def test_escape_puts_the_commands_away_and_then_is_the_screen_s():
         await pilot.pause()
         await pilot.press("escape")
         await pilot.pause()
-        assert not pilot.app.query_one(CommandList).display
+        assert not pilot.app.query_one(Completions).display
 
     drive(act)
 

@@ -13,7 +13,8 @@ from chatterm.errors import SettingsError
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A slash command: its names, the first of which is shown; what follows it; what it does."""
+    """A slash command: its names, the first of which is shown; what follows it, in brackets where
+    it can be left out; what it does."""
 
     names: tuple[str, ...]
     argument: str
@@ -23,6 +24,11 @@ class Command(msgspec.Struct, frozen=True):
     def method(self) -> str:
         """The name of the screen's method."""
         return f"command_{self.names[0]}"
+
+    @property
+    def needs_argument(self) -> bool:
+        """Whether something must follow it."""
+        return self.argument != "" and not self.argument.startswith("[")
 
 
 COMMANDS = (
@@ -34,12 +40,12 @@ COMMANDS = (
     Command(("continue",), "", "go on with a reply that was stopped"),
     Command(("model",), "[FILE]", "load a model, or choose one"),
     Command(("set",), "NAME VALUE", "a setting, such as /set temperature 1.2"),
-    Command(("system",), "TEXT", "begin a new chat with this system prompt"),
+    Command(("system",), "[TEXT]", "begin a new chat with this system prompt, or with none"),
     Command(("prompt",), "", "what the model sees"),
     Command(("title", "rename"), "TEXT", "name this chat"),
-    Command(("save",), "FILE", "write this chat to a file, as Markdown"),
+    Command(("save",), "[FILE]", "write this chat to a file, as Markdown"),
     Command(("theme",), "[NAME]", "another theme"),
-    Command(("exit", "quit", "bye"), "", "leave"),
+    Command(("exit", "quit", "bye"), "", "quit"),
 )
 
 SETTINGS = {**FIELDS, PACE.name: PACE}
@@ -57,10 +63,19 @@ def parse(line: str) -> tuple[Command, str] | None:
         return None
     for command in COMMANDS:
         if name in command.names:
-            return command, argument.strip()
+            return command, _checked(command, argument.strip())
     if setting_name(name):
         return next(c for c in COMMANDS if c.names[0] == "set"), f"{name} {argument}".strip()
     raise SettingsError(f"There is no command /{name}.", "/help lists them.")
+
+
+def _checked(command: Command, argument: str) -> str:
+    if command.needs_argument and not argument:
+        raise SettingsError(
+            f"/{command.names[0]} needs something after it.",
+            f"Write /{command.names[0]} {command.argument}.",
+        )
+    return argument
 
 
 def setting_name(name: str) -> str | None:
@@ -86,7 +101,8 @@ def parse_setting(argument: str) -> tuple[str, float]:
 
 
 def completions() -> list[tuple[str, str]]:
-    """Each command, with what it does, for the prompt."""
+    """Each command as it is typed, with what it does, for the prompt."""
     return [
-        (command.names[0], f"{command.argument}  {command.help}".strip()) for command in COMMANDS
+        (f"/{command.names[0]}", f"{command.argument}  {command.help}".strip())
+        for command in COMMANDS
     ]

@@ -27,7 +27,7 @@ from chatterm.ui import commands, present
 from chatterm.ui.pulse import Pulse
 from chatterm.ui.widgets.action_bar import ActionBar
 from chatterm.ui.widgets.backdrop import Backdrop, Columns, Rows
-from chatterm.ui.widgets.command_list import CommandList
+from chatterm.ui.widgets.completions import Completions
 from chatterm.ui.widgets.prompt import Prompt
 from chatterm.ui.widgets.sampling_panel import SamplingPanel
 from chatterm.ui.widgets.status_line import StatusLine
@@ -86,7 +86,7 @@ class ChatScreen(Backdrop, Screen[None]):
                 yield Welcome(id="empty")
                 with Rows(id="below"):
                     yield ActionBar(id="actions")
-                    yield CommandList(id="commands")
+                    yield Completions(id="commands")
                     yield Prompt(commands=commands.completions(), id="prompt")
             yield SamplingPanel(self.session.state.sampling, id="panel")
         yield StatusLine(id="status")
@@ -189,7 +189,7 @@ class ChatScreen(Backdrop, Screen[None]):
 
     @on(Prompt.Completing)
     def _completing(self, event: Prompt.Completing) -> None:
-        self.query_one(CommandList).show(event.commands, event.chosen)
+        self.query_one(Completions).show(event.commands, event.chosen)
 
     @on(Prompt.EditorWanted)
     def _editor_wanted(self, event: Prompt.EditorWanted) -> None:

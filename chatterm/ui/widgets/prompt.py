@@ -187,6 +187,8 @@ class Prompt(TextArea):
 
     def _off_label(self, location: Location, end: int) -> Location:
         row, column = location
+        if row >= self.document.line_count:
+            return location  # as TextArea names the end when it deletes the last line
         span = self._pastes.span_around(self.document.get_line(row), column)
         return location if span is None else (row, span[end])
 

@@ -11,26 +11,26 @@ from textual.widgets import Static
 _MOST = 8
 
 
-class CommandList(Static):
+class Completions(Static):
     """A list of commands with their help; the chosen one stands out. Hidden while empty."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"command-list--chosen", "command-list--help"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"completions--chosen", "completions--help"}
     """
     | Class | Description |
     | :- | :- |
-    | `command-list--chosen` | The command that would be taken. |
-    | `command-list--help` | What a command does. |
+    | `completions--chosen` | The command that would be taken. |
+    | `completions--help` | What a command does. |
     """
 
     DEFAULT_CSS = """
-    CommandList {
+    Completions {
         height: auto;
         padding: 0 1;
         background: $surface;
         display: none;
 
-        & .command-list--chosen { color: $accent; text-style: bold; }
-        & .command-list--help { color: $foreground-muted; }
+        & .completions--chosen { color: $accent; text-style: bold; }
+        & .completions--help { color: $foreground-muted; }
     }
     """
 
@@ -44,8 +44,8 @@ class CommandList(Static):
         first = max(0, chosen - _MOST + 1)
         width = max((len(name) for name, _ in commands), default=0)
         plain = self.get_visual_style()
-        chosen_style = self.get_visual_style("command-list--chosen")
-        help_style = self.get_visual_style("command-list--help")
+        chosen_style = self.get_visual_style("completions--chosen")
+        help_style = self.get_visual_style("completions--help")
         lines = [
             Content.assemble(
                 (f"{name:<{width}}  ", chosen_style if at == chosen else plain),
