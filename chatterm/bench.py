@@ -96,7 +96,7 @@ class Bench:
     def _load(self, model: ModelOptions) -> protocol.Loaded:
         load = protocol.Load(
             run=self._client.next_run(),
-            path=str(model.path),
+            path=model.path,
             n_ctx=model.n_ctx,
             n_gpu_layers=model.n_gpu_layers,
             n_threads=model.n_threads,

@@ -12,6 +12,7 @@ import itertools
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from chatterm.engine import protocol
 from chatterm.engine.protocol import Command, Event
 
 GRACE_S = 2.0  # an engine that has not ended a stopped run by then is ended itself
-LOG_LIMIT = 1024 * 1024  # bytes, after which the log is rotated at the next start
+LOG_LIMIT = 1024 * 1024  # bytes, above which the log begins anew, before an engine or after a run
 # Without -P a file named like one of our modules in the working directory would be run.
 ENGINE = [sys.executable, "-P", "-m", "chatterm.engine"]
 _PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
@@ -53,8 +54,13 @@ class Client:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._outbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
-        self._open: set[int] = set()
+        self._log_start = 0  # where in the log this engine's words begin
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._open: dict[int, None] = {}  # in the order sent: the engine is at work on the first
+        self._stopped: set[int] = set()  # those of them that were told to end
+        self._greeted = False
+        self._timed: int | None = None  # the stopped run whose grace time runs
+        self._grace: threading.Timer | None = None
         self._hung = False
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._thread.start()
@@ -70,21 +76,24 @@ class Client:
         return next(self._runs)
 
     def send(self, command: Command) -> None:
-        """Queue a command. Never blocks; without an engine it waits for the next one."""
+        """Queue a command. Never blocks; without an engine it waits for the next one.
+
+        Raises EngineError for a command that cannot go over the pipe.
+        """
+        frame = protocol.frame(command)
         with self._lock:
             if not isinstance(command, protocol.Stop | protocol.Tune | protocol.Pace):
-                self._open.add(command.run)
-            self._outbox.put(command)
+                self._open[command.run] = None
+            self._outbox.put(frame)
         self._wanted.set()
 
     def stop(self, run: int) -> None:
-        """Stop a run; an engine that has not done so within GRACE_S is ended."""
+        """Stop a run; an engine that is at work on it and has not ended it in GRACE_S is ended."""
         self.send(protocol.Stop(run=run))
         with self._lock:
-            process = self._process
-        timer = threading.Timer(GRACE_S, self._end_hung, (run, process))
-        timer.daemon = True
-        timer.start()
+            if run in self._open:
+                self._stopped.add(run)
+                self._mind_grace()
 
     def close(self) -> None:
         """End the engine, and return when it has ended."""
@@ -92,17 +101,36 @@ class Client:
         self._wanted.set()
         with self._lock:
             self._outbox.put(None)
+            self._stopped.clear()
+            self._mind_grace()
         self._thread.join(timeout=GRACE_S)
         with self._lock:
             if self._process:
                 self._process.kill()
         self._thread.join()
 
-    def _end_hung(self, run: int, process: subprocess.Popen[bytes] | None) -> None:
+    def _mind_grace(self) -> None:
+        """Time the run that the engine is at work on, if it was stopped; with the lock.
+
+        A stopped run that waits behind another is ended when its turn comes, and has time then.
+        """
+        current = next(iter(self._open), None) if self._greeted else None
+        timed = current if current in self._stopped else None
+        if timed == self._timed:
+            return
+        if self._grace:
+            self._grace.cancel()
+        self._timed, self._grace = timed, None
+        if timed is not None:
+            self._grace = threading.Timer(GRACE_S, self._end_hung, (timed,))
+            self._grace.daemon = True
+            self._grace.start()
+
+    def _end_hung(self, run: int) -> None:
         with self._lock:
-            if process and self._process is process and run in self._open:
+            if self._process and run == self._timed:
                 self._hung = True
-                process.kill()
+                self._process.kill()
 
     def _supervise(self) -> None:
         while not self._closing.is_set():
@@ -115,7 +143,7 @@ class Client:
         """Run an engine until it ends; returns whether it ever said Hello."""
         try:
             rotate(self._log)
-            log_start = self._log.stat().st_size if self._log.exists() else 0
+            self._log_start = self._log.stat().st_size if self._log.exists() else 0
             process = _spawn(self._log)
         except OSError as error:
             self._bury(f"The engine cannot be started: {error.strerror or error}.", "")
@@ -128,7 +156,8 @@ class Client:
                 target=_write_all, args=(process.stdin, self._outbox), daemon=True
             )
         writer.start()
-        greeted = self._read_all(process.stdout)
+        self._read_all(process.stdout)
+        greeted = self._greeted
         if self._closing.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_S)
@@ -140,30 +169,39 @@ class Client:
         hung = self._hung
         if not self._closing.is_set():
             reason = "It did not answer Stop." if hung else explain_exit(code)
-            said = last_words(self._log, log_start)
+            said = last_words(self._log, self._log_start)
             self._bury(f"The engine ended. {reason}", said, hung)
         process.stdout.close()
         return greeted
 
-    def _read_all(self, pipe: IO[bytes]) -> bool:
-        greeted = False
+    def _read_all(self, pipe: IO[bytes]) -> None:
         try:
             while (event := protocol.read_event(pipe)) is not None:
-                greeted = greeted or isinstance(event, protocol.Hello)
-                if isinstance(event, protocol.LAST):
-                    with self._lock:
-                        self._open.discard(event.run)
+                self._note(event)
                 self._on_event(event)
         except (OSError, msgspec.MsgspecError) as error:
             with self._log.open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"chatterm: the engine's events cannot be read: {error}\n")
-        return greeted
+
+    def _note(self, event: Event) -> None:
+        if not isinstance(event, (protocol.Hello, *protocol.LAST)):
+            return
+        with self._lock:
+            self._greeted = True
+            self._open.pop(event.run, None)
+            self._stopped.discard(event.run)
+            self._mind_grace()
+        if rotate(self._log):
+            self._log_start = 0
 
     def _bury(self, title: str, said: str, asked: bool = False) -> None:
         with self._lock:
             self._process = None
             self._hung = False
             self._open.clear()
+            self._stopped.clear()
+            self._greeted = False
+            self._mind_grace()
             self._outbox.put(None)
             self._outbox = queue.SimpleQueue()
         advice = f"It said: {said}" if said else f"Its log is {self._log}."
@@ -186,11 +224,12 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _write_all(pipe: IO[bytes], outbox: queue.SimpleQueue[Command | None]) -> None:
+def _write_all(pipe: IO[bytes], outbox: queue.SimpleQueue[bytes | None]) -> None:
     # A dead engine's pipe is of no interest here: the reader notices the death.
-    with contextlib.suppress(OSError, ValueError), pipe:
-        while (command := outbox.get()) is not None:
-            protocol.write(pipe, command)
+    with contextlib.suppress(OSError), pipe:
+        while (frame := outbox.get()) is not None:
+            pipe.write(frame)
+            pipe.flush()
 
 
 def _let_end(process: subprocess.Popen[bytes]) -> None:
@@ -199,12 +238,19 @@ def _let_end(process: subprocess.Popen[bytes]) -> None:
         process.wait(timeout=0.2)
 
 
-def rotate(log: Path) -> None:
-    """Keep one older log beside a log that has grown over LOG_LIMIT."""
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        # Another program may hold the log open, which Windows does not allow to be renamed.
-        with contextlib.suppress(PermissionError):
-            log.replace(log.with_name(log.name + ".1"))
+def rotate(log: Path) -> bool:
+    """Begin a log anew that has grown over LOG_LIMIT, with one older beside it; whether it had.
+
+    It is copied and cut, since an engine, this program's or another's, may be writing to its end.
+    """
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_LIMIT:
+            # Without room for the older log there is all the more reason to cut this one.
+            with contextlib.suppress(OSError):
+                shutil.copyfile(log, log.with_name(log.name + ".1"))
+            os.truncate(log, 0)
+            return True
+    return False
 
 
 def explain_exit(code: int) -> str:
@@ -227,7 +273,9 @@ def explain_exit(code: int) -> str:
 def last_words(log: Path, start: int) -> str:
     """The assertion or error that the log names after byte `start`, cleaned, or nothing."""
     with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(start, log.stat().st_size - 65536))
+        size = log.stat().st_size
+        # A log that is shorter than that was begun anew, by another program.
+        file.seek(max(start if start <= size else 0, size - 65536))
         lines = file.read().decode("utf-8", "replace").splitlines()
         for line in reversed(lines):
             if re.search(r"GGML_ASSERT|GGML_ABORT|terminate called|what\(\)|MemoryError", line):

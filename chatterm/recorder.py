@@ -1,7 +1,7 @@
-"""Keeps the reply that is being written safe in the store.
+"""Writes to the store, from a thread of its own, what nobody needs to wait for.
 
-The invariant: what was given to `add` is stored at most SAVE_S later, or is kept and tried again
-until it is; a newer value of a message is never overwritten by an older one.
+The invariant: what was given to it is stored at most SAVE_S later, or is kept and tried again until
+it is; a newer value is never overwritten by an older one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ SAVE_S = 0.5
 NO_PIECES: Mapping[int, bytes] = MappingProxyType({})
 
 
-class _Pending(msgspec.Struct):
-    """What is not stored yet of one message."""
+class _Growth(msgspec.Struct):
+    """What is not stored yet of a reply: its newest value, and what its records grew by."""
 
     message: Message
-    records: list[bytes] = []
-    pieces: dict[int, bytes] = {}
+    records: list[bytes]
+    pieces: dict[int, bytes]
+
+    def add(self, later: _Growth) -> None:
+        self.message = later.message
+        self.records += later.records
+        self.pieces |= later.pieces
 
 
 class Recorder:
-    """Stores a growing reply from a thread of its own, so that a slow disk delays nobody."""
+    """Stores growing replies, and small values, so that a slow disk delays nobody."""
 
     def __init__(self, store: Store, on_problem: Callable[[StoreError], None]) -> None:
         """Failures to store go to `on_problem`, each once, on the recorder's thread."""
@@ -38,7 +43,8 @@ class Recorder:
         self._problem = ""
         self._lock = threading.Lock()  # for what is pending; never held while storing
         self._storing = threading.Lock()
-        self._pending: dict[int, _Pending] = {}
+        self._replies: dict[int, _Growth] = {}
+        self._values: dict[str, Callable[[Store], None]] = {}
         self._dirty = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -49,34 +55,49 @@ class Recorder:
     ) -> None:
         """The newest value of a reply, with the token records that are new since the last."""
         with self._lock:
-            pending = self._pending.setdefault(message.id, _Pending(message))
-            pending.message = message
-            pending.records.append(records)
-            pending.pieces.update(pieces)
+            self._grow(_Growth(message, [records], dict(pieces)))
+        self._dirty.set()
+
+    def later(self, name: str, write: Callable[[Store], None]) -> None:
+        """Have `write` done, in place of one of the same name that is not done yet."""
+        with self._lock:
+            self._values[name] = write
         self._dirty.set()
 
     def flush(self) -> None:
         """Store now what is not stored yet. Raises StoreError; nothing is lost then."""
         with self._storing:
             with self._lock:
-                taken, self._pending = self._pending, {}
+                replies, self._replies = self._replies, {}
+                values, self._values = self._values, {}
                 self._dirty.clear()
-            for pending in list(taken.values()):
-                try:
-                    self._store.update(pending.message, b"".join(pending.records), pending.pieces)
-                except StoreError:
-                    self._take_back(taken)
-                    raise
-                del taken[pending.message.id]
+            try:
+                for key, reply in list(replies.items()):
+                    self._store.update(reply.message, b"".join(reply.records), reply.pieces)
+                    del replies[key]
+                for name, write in list(values.items()):
+                    write(self._store)
+                    del values[name]
+            except StoreError:
+                self._take_back(replies, values)
+                raise
 
-    def _take_back(self, unstored: dict[int, _Pending]) -> None:
+    def _take_back(
+        self, replies: dict[int, _Growth], values: dict[str, Callable[[Store], None]]
+    ) -> None:
         """Put what could not be stored before what has come since."""
         with self._lock:
-            for key, newer in self._pending.items():
-                if key in unstored:
-                    newer.records[:0] = unstored[key].records
-                    newer.pieces = unstored[key].pieces | newer.pieces
-            self._pending = unstored | self._pending
+            newer, self._replies = self._replies, replies
+            for reply in newer.values():
+                self._grow(reply)
+            self._values = values | self._values
+        self._dirty.set()
+
+    def _grow(self, reply: _Growth) -> None:
+        if older := self._replies.get(reply.message.id):
+            older.add(reply)
+        else:
+            self._replies[reply.message.id] = reply
 
     def close(self) -> None:
         """Store what is left and end. Raises StoreError."""
@@ -93,7 +114,6 @@ class Recorder:
                 self.flush()
                 self._problem = ""
             except StoreError as error:
-                self._dirty.set()
                 if str(error) != self._problem:
                     self._problem = str(error)
                     self._on_problem(error)

@@ -49,7 +49,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """All that can be shown of a session. `loading`, 0…1, is None when no model is loading.
 
     `problem` and `notice` are the last thing that went wrong and the last worth saying, for the
-    user; `said` counts both, so that the same words twice are two notices.
+    user; `said` counts both, so that the same words twice are two notices. `queue` is what waits
+    its turn; `unsent` what the user wrote and what was not sent, until a prompt takes it back.
     """
 
     conversation: int | None = None
@@ -59,6 +60,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     pace: float = OFF
     running: Running | None = None
     queue: tuple[str, ...] = ()
+    unsent: str = ""
     options: ModelOptions | None = None
     loading: float | None = None
     load_s: float = 0.0

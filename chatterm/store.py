@@ -2,7 +2,8 @@
 
 The invariant: a method returns when what it wrote is durable (WAL, synchronous FULL), and what is
 stored is never overwritten, but for a reply that is being written, which only grows.
-Methods may be called from any thread; several programs may use one database at a time.
+Methods may be called from any thread; several programs may use one database at a time. While
+another one keeps it locked, a method waits `patience` seconds, and then raises StoreError.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from chatterm.chat.sampling import Sampling
 from chatterm.chat.trace import Trace
 from chatterm.chat.tree import Tree
 from chatterm.errors import StoreError
+
+# Seconds to wait for another program: with a user who waits too, and when there is no later.
+SHORT_PATIENCE_S, LONG_PATIENCE_S = 2.0, 10.0
+_UNSENT = "unsent"  # the name under which words are kept that were not sent
 
 # Each migration takes the database from version n to n + 1; released ones are never changed.
 MIGRATIONS = (
@@ -85,18 +90,23 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.patience = LONG_PATIENCE_S
+        self._name = str(path) if path else "the database in memory"
         self._lock = threading.Lock()
-        name = str(path) if path else "the database in memory"
-        with _explained(name):
+        with _explained(self._name):
             if path:
                 _create_private(path)
             self._db = sqlite3.connect(
-                path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False
+                path or ":memory:",
+                timeout=self.patience,
+                isolation_level=None,
+                check_same_thread=False,
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate(name)
+            self._migrate()
+        self.patience = SHORT_PATIENCE_S
 
     def close(self) -> None:
         with self._lock:
@@ -116,15 +126,25 @@ class Store:
             for i, title, created, updated, count in rows
         ]
 
-    def create(self, title: str, sampling: Sampling) -> int:
-        """A new, empty conversation; returns its id."""
+    def asked(self, limit: int = 200) -> list[str]:
+        """What the user said last, in all conversations, oldest first."""
+        query = "SELECT text FROM messages WHERE role = ? ORDER BY id DESC LIMIT ?"
+        with self._transaction("DEFERRED") as db:
+            rows = db.execute(query, (Role.USER, limit)).fetchall()
+        return [text for (text,) in reversed(rows)]
+
+    def create(
+        self, title: str, sampling: Sampling, *messages: Message
+    ) -> tuple[int, tuple[Message, ...]]:
+        """A new conversation of these messages; returns its id and, as `add` does, the messages."""
         now = time.time()
         with self._transaction() as db:
             made = db.execute(
                 "INSERT INTO conversations (title, created, updated, sampling) VALUES (?, ?, ?, ?)",
                 (title, now, now, _json(sampling)),
             )
-        return made.lastrowid or 0
+            conversation = made.lastrowid or 0
+            return conversation, self._add(db, conversation, messages)
 
     def load(self, conversation: int) -> tuple[str, Sampling, Tree]:
         """A conversation's title, sampling settings and messages."""
@@ -135,7 +155,7 @@ class Store:
             if head is None:
                 raise StoreError(
                     f"There is no conversation {conversation}.",
-                    "Run chatterm and choose one with F5.",
+                    "F5 in chatterm lists those that there are.",
                 )
             rows = db.execute(
                 "SELECT id, parent, role, text, created, ending, problem, model, changes, figures "
@@ -148,24 +168,13 @@ class Store:
         tree = Tree.of(map(_message, rows), {parent or None: child for parent, child in active})
         return head[0], msgspec.json.decode(head[1], type=Sampling), tree
 
-    def add(self, conversation: int, message: Message) -> Message:
-        """Store a new message as its parent's active child; returns it with its id."""
+    def add(self, conversation: int, *messages: Message) -> tuple[Message, ...]:
+        """Store new messages, all or none, as the active path; returns them with their ids.
+
+        The first has its parent; that of each other is the one before it.
+        """
         with self._transaction() as db:
-            made = db.execute(
-                "INSERT INTO messages (conversation, parent, role, text, created, ending, problem,"
-                " model, changes, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    conversation,
-                    message.parent,
-                    message.role,
-                    message.text,
-                    message.created,
-                    *_progress(message),
-                ),
-            )
-            added = msgspec.structs.replace(message, id=made.lastrowid or 0)
-            self._activate(db, conversation, [added])
-        return added
+            return self._add(db, conversation, messages)
 
     def update(self, message: Message, records: bytes, pieces: Mapping[int, bytes]) -> None:
         """Store how far a reply has come, and the token records that are new since the last."""
@@ -219,25 +228,77 @@ class Store:
     def remember(self, name: str, value: str) -> None:
         """Keep a small value for the next start."""
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
+            db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, _bytes(value)))
 
     def recall(self, name: str) -> str | None:
         """A value that was kept, or None."""
         with self._transaction("DEFERRED") as db:
-            row = db.execute("SELECT value FROM remembered WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else None
+            return _recalled(db, name)
+
+    def keep_unsent(self, text: str) -> None:
+        """Keep words that were not sent, after those that are kept already."""
+        with self._transaction() as db:
+            kept = _recalled(db, _UNSENT)
+            both = f"{kept}\n\n{text}" if kept else text
+            db.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (_UNSENT, _bytes(both)))
+
+    def take_unsent(self) -> str:
+        """The words that were kept, which are kept no longer."""
+        with self._transaction() as db:
+            kept = _recalled(db, _UNSENT)
+            db.execute("DELETE FROM remembered WHERE name = ?", (_UNSENT,))
+        return kept or ""
 
     @contextmanager
     def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         # IMMEDIATE, since a transaction that reads first and then writes can be refused the lock.
-        with self._lock, _explained(str(self.path or "the database in memory")):
+        with _explained(self._name), self._turn():
             self._db.execute(f"BEGIN {mode}")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # Some failures have ended it already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Have the connection, waiting for this program's threads and then for other programs, at
+        most `patience` in all."""
+        until = time.monotonic() + self.patience
+        if not self._lock.acquire(timeout=self.patience):
+            raise _busy(self._name)
+        try:
+            left = max(until - time.monotonic(), 0)
+            self._db.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+            yield
+        finally:
+            self._lock.release()
+
+    def _add(
+        self, db: sqlite3.Connection, conversation: int, messages: Iterable[Message]
+    ) -> tuple[Message, ...]:
+        added: list[Message] = []
+        for message in messages:
+            parent = added[-1].id if added else message.parent
+            made = db.execute(
+                "INSERT INTO messages (conversation, parent, role, text, created, ending, problem,"
+                " model, changes, figures) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    conversation,
+                    parent,
+                    message.role,
+                    message.text,
+                    message.created,
+                    *_progress(message),
+                ),
+            )
+            id_ = made.lastrowid or 0
+            added.append(msgspec.structs.replace(message, id=id_, parent=parent))
+        self._activate(db, conversation, added)
+        return tuple(added)
 
     @staticmethod
     def _activate(db: sqlite3.Connection, conversation: int, path: Iterable[Message]) -> None:
@@ -247,14 +308,14 @@ class Store:
         )
         db.execute("UPDATE conversations SET updated = ? WHERE id = ?", (time.time(), conversation))
 
-    def _migrate(self, name: str) -> None:
+    def _migrate(self) -> None:
         # The version is read again inside each transaction: another program may be migrating too.
         while True:
             with self._transaction() as db:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version > len(MIGRATIONS):
                     raise StoreError(
-                        f"{name} was written by a newer chatterm (version {version} of its "
+                        f"{self._name} was written by a newer chatterm (version {version} of its "
                         f"tables, this program knows {len(MIGRATIONS)}).",
                         "Update chatterm, or set CHATTERM_DATA_DIR to another directory.",
                     )
@@ -303,11 +364,32 @@ def _explain(name: str, error: sqlite3.DatabaseError) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreError("The disk is full.", "Free some space; the conversation goes on then.")
     if code == sqlite3.SQLITE_BUSY:
-        return StoreError(f"{name} is locked by another program.", "Try again when it is done.")
+        return _busy(name)
     return StoreError(
         f"{name} cannot be used: {error}.",
         "Set CHATTERM_DATA_DIR to a directory that can be written.",
     )
+
+
+def _busy(name: str) -> StoreError:
+    return StoreError(
+        f"{name} is locked by another program, or its disk is very slow.",
+        "Try again when it is done.",
+    )
+
+
+def _recalled(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM remembered WHERE name = ?", (name,)).fetchone()
+    return _text(row[0]) if row else None
+
+
+# The name of a file need not be a text, so that SQLite would refuse it as one.
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 def _json(value: object) -> str:

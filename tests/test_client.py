@@ -7,13 +7,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gguf_models
 import psutil
 import pytest
+from engine_driver import turns
 from waiting import until
 
 from chatterm import client
+from chatterm.chat.message import Ending
+from chatterm.chat.sampling import Sampling
 from chatterm.client import Client, Died
-from chatterm.engine.protocol import Event, Failed, Hello, Load
+from chatterm.engine.protocol import Event, Failed, Finished, Generate, Hello, Load, Loaded
+from chatterm.errors import EngineError
 
 
 class Heard:
@@ -44,7 +49,7 @@ def test_an_engine_greets_and_answers(heard: Heard) -> None:
     hello = heard.nth(Hello)
     assert isinstance(hello, Hello)
     assert hello.pid == heard.client.pid
-    heard.client.send(Load(run=heard.client.next_run(), path="/no/such/model.gguf"))
+    heard.client.send(Load(run=heard.client.next_run(), path=Path("/no/such/model.gguf")))
     failed = heard.nth(Failed)
     assert isinstance(failed, Failed)
     assert failed.kind == "ModelError"
@@ -75,12 +80,40 @@ def test_an_engine_that_does_not_answer_stop_is_ended_and_replaced(heard: Heard)
     assert isinstance(hello, Hello)
     os.kill(hello.pid, signal.SIGSTOP)
     run = heard.client.next_run()
-    heard.client.send(Load(run=run, path="/no/such/model.gguf"))
+    heard.client.send(Load(run=run, path=Path("/no/such/model.gguf")))
     heard.client.stop(run)
     died = heard.nth(Died)
     assert isinstance(died, Died)
     assert died.asked
     heard.nth(Hello, 2)
+
+
+def test_a_stopped_run_that_waits_behind_another_is_no_reason_to_end_the_engine(
+    heard: Heard, tmp_path: Path
+) -> None:
+    # Its template is tried twice, and given up each time, which takes longer than a stop may.
+    endless = "{% for a in range(99999) %}{% for tools in range(99999) %}{% endfor %}{% endfor %}"
+    model = gguf_models.write_llama(tmp_path / "slow.gguf", template=endless)
+    load, reply = heard.client.next_run(), heard.client.next_run()
+    heard.client.send(Load(run=load, path=model))
+    heard.client.send(Generate(run=reply, messages=turns(["Hello"]), sampling=Sampling()))
+    heard.client.stop(reply)
+    finished = heard.nth(Finished)
+    assert isinstance(finished, Finished)
+    assert (finished.run, finished.ending) == (reply, Ending.STOPPED)
+    assert isinstance(heard.nth(Loaded), Loaded)
+    assert not [event for event in heard.events if isinstance(event, Died)]
+
+
+def test_a_command_that_cannot_be_sent_is_an_error_and_the_engine_lives_on(heard: Heard) -> None:
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    run = heard.client.next_run()
+    with pytest.raises(EngineError, match="number in the settings is too large"):
+        heard.client.send(Load(run=run, path=Path("x"), n_ctx=99999999999999999999))
+    heard.client.send(Load(run=run, path=Path("/no/such/model.gguf")))
+    heard.nth(Failed)
+    assert heard.client.pid == hello.pid
 
 
 def test_closing_ends_the_engine(tmp_path: Path) -> None:
@@ -116,7 +149,7 @@ def test_an_engine_that_cannot_start_is_told_once_and_not_tried_without_need(
     died = heard.nth(Died)
     assert isinstance(died, Died)
     assert "cannot be started" in died.title
-    heard.client.send(Load(run=1, path="x"))
+    heard.client.send(Load(run=1, path=Path("x")))
     heard.nth(Died, 2)
     heard.client.close()
     assert len(heard.events) <= 3
@@ -130,6 +163,27 @@ def test_a_log_is_rotated_when_it_has_grown(tmp_path: Path) -> None:
     assert log.stat().st_size < client.LOG_LIMIT
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_log_that_grows_in_one_session_is_rotated_and_the_last_words_are_found(
+    heard: Heard, tmp_path: Path
+) -> None:
+    hello = heard.nth(Hello)
+    assert isinstance(hello, Hello)
+    log = tmp_path / "logs" / "engine.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (client.LOG_LIMIT + 1))
+    heard.client.send(Load(run=heard.client.next_run(), path=Path("/no/such/model.gguf")))
+    heard.nth(Failed)
+    until(lambda: log.stat().st_size < client.LOG_LIMIT)
+    assert log.with_name("engine.log.1").stat().st_size >= client.LOG_LIMIT
+    with log.open("ab") as file:
+        file.write(b"/src/ggml.c:12: GGML_ASSERT(n < max) failed\n")
+    os.kill(hello.pid, signal.SIGABRT)
+    died = heard.nth(Died)
+    assert isinstance(died, Died)
+    assert "GGML_ASSERT(n < max)" in died.advice
+
+
 def test_the_assertion_that_ended_an_engine_is_found_in_its_log(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("GGML_ASSERT(old) failed\n")
@@ -138,3 +192,5 @@ def test_the_assertion_that_ended_an_engine_is_found_in_its_log(tmp_path: Path) 
         file.write("loading\n/src/ggml/ggml.c:12: GGML_ASSERT(n < \x1b[31m max) failed\nbye\n")
     assert client.last_words(log, start) == "ggml.c:12: GGML_ASSERT(n < ␛[31m max) failed"
     assert client.last_words(log, log.stat().st_size) == ""
+    # Another program has begun it anew.
+    assert client.last_words(log, log.stat().st_size + 1) != ""

@@ -34,7 +34,7 @@ def test_a_model_is_described(engine: EngineDriver, tmp_path: Path) -> None:
     loaded = engine.load(path, n_threads=2)
     info = loaded.info
     assert loaded.load_s > 0
-    assert info.path == str(path)
+    assert info.path == path
     assert info.name == "Tiny llama"
     assert info.architecture == "llama"
     assert info.quantisation == "F32"

@@ -1,9 +1,12 @@
 """session: a real engine process, a real store, tiny real models."""
 
 import os
+import shutil
 import signal
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,7 +16,7 @@ from waiting import until
 from chatterm.chat.message import Ending, Message, Role
 from chatterm.chat.sampling import Sampling
 from chatterm.engine.protocol import Rendered
-from chatterm.errors import ChattermError, ModelError, StoreError
+from chatterm.errors import ChattermError, EngineError, ModelError, StoreError
 from chatterm.session import Session
 from chatterm.state import ModelOptions
 from chatterm.store import Store
@@ -27,11 +30,17 @@ class Talk:
 
     def __init__(self, folder: Path, sampling: Sampling = SHORT, system: str = "") -> None:
         self.file = folder / "chatterm.db"
-        self.session = Session(Store(self.file), folder / "engine.log", sampling, system=system)
+        self.store = Store(self.file)
+        self.session = Session(self.store, folder / "engine.log", sampling, system=system)
 
-    def load(self, model: Path, n_ctx: int = 0) -> None:
-        self.session.load(ModelOptions(path=model, n_ctx=n_ctx))
+    def load(self, model: Path, **options: float) -> None:
+        self.session.load(ModelOptions(path=model, **options))  # type: ignore[arg-type]
         until(lambda: self.session.state.model)
+
+    def slow_down(self) -> None:
+        """Have replies take minutes, so that one is still being written whatever comes next."""
+        self.session.tune(ENDLESS)
+        self.session.set_pace(50)
 
     def path(self) -> tuple[Message, ...]:
         return self.session.state.tree.path()
@@ -49,6 +58,20 @@ class Talk:
             return running is not None and running.tokens >= tokens
 
         until(far_enough)
+
+    def signal_engine(self, number: signal.Signals) -> int:
+        """Send the engine a signal; its process."""
+        pid = self.session.engine_pid
+        assert pid
+        os.kill(pid, number)
+        return pid
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within it, another program keeps the database locked."""
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
 
     def stored(self) -> tuple[Message, ...]:
         store = Store(self.file)
@@ -75,7 +98,7 @@ def test_a_question_gets_a_reply_with_records_and_figures(talk: Talk) -> None:
     assert len(trace) == reply.figures.completion_tokens > 0
     assert reply.model
     assert trace[len(trace) - 1].end == len(reply.text)
-    assert talk.stored() == talk.path()
+    until(lambda: talk.stored() == talk.path())
 
 
 def test_a_message_is_stored_before_its_reply_is_asked_for(talk: Talk) -> None:
@@ -84,7 +107,7 @@ def test_a_message_is_stored_before_its_reply_is_asked_for(talk: Talk) -> None:
 
 
 def test_a_running_reply_is_stored_while_it_runs(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     talk.session.send("Hello")
     talk.writing()
     until(lambda: talk.session.state.running is None or len(talk.stored()[-1].text) > 0)
@@ -93,7 +116,7 @@ def test_a_running_reply_is_stored_while_it_runs(talk: Talk) -> None:
 
 
 def test_stop_keeps_what_was_written_and_says_how_long_it_took(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     talk.session.send("Hello")
     talk.writing(5)
     talk.session.stop()
@@ -102,7 +125,7 @@ def test_stop_keeps_what_was_written_and_says_how_long_it_took(talk: Talk) -> No
     assert reply.figures.stop_s is not None
     assert reply.figures.completion_tokens >= 5
     assert reply.text
-    assert talk.stored()[-1] == reply
+    until(lambda: talk.stored()[-1] == reply)
 
 
 def test_a_stopped_reply_is_continued_from_its_last_token(talk: Talk) -> None:
@@ -125,7 +148,7 @@ def test_a_stopped_reply_is_continued_from_its_last_token(talk: Talk) -> None:
 
 
 def test_a_change_of_settings_is_marked_where_it_took_effect(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     talk.session.send("Hello")
     talk.writing(3)
     warmer = Sampling(seed=1, temperature=1.5)
@@ -154,7 +177,7 @@ def test_rephrase_and_retry_are_branches_and_lose_nothing(talk: Talk) -> None:
     talk.session.select(question.id)
     assert talk.path() == (question, second)
     talk.session.select(first.id)
-    assert talk.stored() == (question, first)
+    until(lambda: talk.stored() == (question, first))
 
 
 def test_what_is_sent_while_a_reply_is_written_waits_its_turn(talk: Talk) -> None:
@@ -166,13 +189,98 @@ def test_what_is_sent_while_a_reply_is_written_waits_its_turn(talk: Talk) -> Non
 
 
 def test_stopping_gives_back_what_was_waiting(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     talk.session.send("One")
     talk.session.send("Two")
     talk.session.send("Three")
-    assert talk.session.stop() == "Two\n\nThree"
+    talk.session.stop()
+    assert talk.session.state.unsent == "Two\n\nThree"
     talk.idle()
     assert len(talk.path()) == 2
+
+
+def test_what_is_sent_while_a_reply_stops_is_sent_after_it(talk: Talk) -> None:
+    talk.slow_down()
+    talk.session.send("One")
+    talk.writing()
+    talk.session.stop()
+    talk.session.tune(SHORT)
+    talk.session.send("Two")
+    until(lambda: len(talk.path()) == 4 and talk.session.state.running is None)
+    assert talk.path()[2].text == "Two"
+    assert talk.session.state.unsent == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_the_death_of_the_engine_gives_back_what_was_waiting(talk: Talk) -> None:
+    talk.slow_down()
+    talk.session.send("One")
+    talk.session.send("Two")
+    talk.writing()
+    talk.signal_engine(signal.SIGKILL)
+    talk.idle()
+    until(lambda: talk.session.state.unsent == "Two")
+    assert talk.session.state.queue == ()
+    talk.session.tune(SHORT)
+    talk.session.send("Three")
+    talk.idle()
+    assert [message.text for message in talk.path()][::2] == ["One", "Three"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_reply_that_fails_gives_back_what_was_waiting(tmp_path: Path, chat_model: Path) -> None:
+    talk = Talk(tmp_path)
+    talk.load(chat_model, n_ctx=256)
+    talk.signal_engine(signal.SIGSTOP)
+    talk.session.send("word " * 2000)
+    talk.session.send("Two")
+    talk.signal_engine(signal.SIGCONT)
+    until(lambda: talk.session.state.unsent == "Two")
+    assert talk.idle().ending is Ending.FAILED
+    assert talk.session.state.queue == ()
+    talk.session.close()
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda talk: talk.session.rephrase(talk.path()[0].id, "Other"),
+        lambda talk: talk.session.retry(talk.last().id),
+        lambda talk: talk.session.resume(talk.last().id),
+        lambda talk: talk.session.load(talk.session.state.options),
+        lambda talk: talk.session.new(),
+    ],
+    ids=["rephrase", "retry", "resume", "load", "new"],
+)
+def test_leaving_a_reply_gives_back_what_was_waiting(
+    talk: Talk, leave: Callable[[Talk], None]
+) -> None:
+    talk.slow_down()
+    talk.session.send("One")
+    talk.session.send("Two")
+    leave(talk)
+    assert talk.session.state.queue == ()
+    assert talk.session.take_unsent() == "Two"
+    assert talk.session.state.unsent == ""
+
+
+def test_what_was_not_sent_is_given_back_at_the_next_start(
+    tmp_path: Path, chat_model: Path
+) -> None:
+    talk = Talk(tmp_path)
+    talk.load(chat_model)
+    talk.slow_down()
+    talk.session.send("One")
+    talk.session.send("Two")
+    talk.session.keep_unsent("Thr")
+    talk.session.close()
+    again = Talk(tmp_path)
+    assert again.session.state.unsent == "Two\n\nThr"
+    again.session.take_unsent()
+    again.session.close()
+    third = Talk(tmp_path)
+    assert third.session.state.unsent == ""
+    third.session.close()
 
 
 def test_only_what_is_new_is_evaluated(talk: Talk) -> None:
@@ -213,12 +321,10 @@ def test_closing_in_the_middle_of_a_reply_keeps_it(tmp_path: Path, chat_model: P
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_the_death_of_the_engine_keeps_the_reply_and_brings_the_model_back(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     talk.session.send("Hello")
     talk.writing(5)
-    pid = talk.session.engine_pid
-    assert pid
-    os.kill(pid, signal.SIGKILL)
+    talk.signal_engine(signal.SIGKILL)
     reply = talk.idle()
     assert reply.ending is Ending.FAILED
     assert reply.text
@@ -231,19 +337,180 @@ def test_the_death_of_the_engine_keeps_the_reply_and_brings_the_model_back(talk:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_model_that_ends_the_engine_twice_is_not_loaded_again_by_itself(talk: Talk) -> None:
-    talk.session.tune(ENDLESS)
+    talk.slow_down()
     for _ in range(2):
         until(lambda: talk.session.state.model)
         talk.session.send("Hello")
         talk.writing(1)
-        pid = talk.session.engine_pid
-        assert pid
-        os.kill(pid, signal.SIGABRT)
+        pid = talk.signal_engine(signal.SIGABRT)
         talk.idle()
         until(lambda pid=pid: talk.session.engine_pid not in (None, pid))  # type: ignore[misc]
-    until(lambda: "Choose a model" in talk.session.state.problem)
+    until(lambda: "No model is loaded" in talk.session.state.problem)
     assert talk.session.state.model is None
     assert talk.session.state.loading is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda talk: talk.session.rephrase(talk.path()[0].id, "Other"),
+        lambda talk: talk.session.retry(talk.last().id),
+        lambda talk: talk.session.resume(talk.last().id),
+    ],
+    ids=["rephrase", "retry", "resume"],
+)
+def test_a_hung_engine_is_replaced_and_the_next_one_writes_what_was_asked_meanwhile(
+    talk: Talk, ask: Callable[[Talk], None]
+) -> None:
+    talk.slow_down()
+    talk.session.send("Hello")
+    talk.writing(5)
+    hung = talk.signal_engine(signal.SIGSTOP)
+    talk.session.tune(SHORT)
+    ask(talk)
+    asked = talk.last()
+    assert "did not answer" in until(lambda: talk.session.state.problem)
+    until(lambda: talk.session.engine_pid not in (None, hung))
+    reply = talk.idle()
+    assert reply.id == asked.id
+    assert len(reply.text) > len(asked.text)
+    assert reply.ending is Ending.LENGTH
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda talk: talk.session.load(talk.session.state.options),
+        lambda talk: talk.session.new(),
+    ],
+    ids=["load", "new"],
+)
+def test_a_hung_engine_is_replaced_when_its_reply_is_left(
+    talk: Talk, leave: Callable[[Talk], None]
+) -> None:
+    talk.slow_down()
+    talk.session.send("Hello")
+    talk.writing(5)
+    hung = talk.signal_engine(signal.SIGSTOP)
+    leave(talk)
+    until(lambda: talk.session.engine_pid not in (None, hung))
+    until(lambda: talk.session.state.model)
+    talk.session.tune(SHORT)
+    talk.session.send("Again")
+    assert talk.idle().ending is Ending.LENGTH
+
+
+def test_a_model_that_is_loaded_in_place_of_one_that_is_loading_is_the_one(
+    talk: Talk, base_model: Path
+) -> None:
+    talk.session.load(ModelOptions(path=talk.file))
+    talk.load(base_model)
+    assert talk.session.state.options == ModelOptions(path=base_model)
+    assert talk.session.state.problem == ""
+
+
+def test_a_model_whose_name_is_no_text_is_loaded_and_remembered(
+    talk: Talk, tmp_path: Path, chat_model: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"lat\xe9n.gguf")
+    try:
+        shutil.copy(chat_model, path)
+    except OSError:
+        pytest.skip("the file system takes only names that are text")
+    talk.load(path)
+    talk.session.send("Hello")
+    assert talk.idle().ending is Ending.LENGTH
+    until(lambda: talk.store.recall("model") == str(path))
+
+
+def test_a_number_too_large_for_the_engine_is_said_and_changes_nothing(talk: Talk) -> None:
+    pid = talk.session.engine_pid
+    model = talk.session.state.model
+    with pytest.raises(EngineError, match="too large"):
+        talk.session.load(ModelOptions(path=talk.file, n_ctx=99999999999999999999))
+    assert talk.session.state.loading is None
+    assert talk.session.state.model == model
+    talk.session.send("Hello")
+    assert talk.idle().ending is Ending.LENGTH
+    assert talk.session.engine_pid == pid
+
+
+def test_a_database_that_is_locked_holds_up_neither_the_reply_nor_who_steers_it(
+    talk: Talk,
+) -> None:
+    talk.store.patience = 3600
+    talk.slow_down()
+    talk.session.send("Hello")
+    talk.writing()
+    with talk.locked():
+
+        def steer() -> None:
+            talk.session.tune(Sampling(seed=1, temperature=1.5))
+            talk.session.set_pace(100)
+            talk.session.stop()
+            talk.idle()
+            talk.session.tune(SHORT)
+            talk.session.new()
+
+        steering = threading.Thread(target=steer, daemon=True)
+        steering.start()
+        until(lambda: not steering.is_alive())
+        assert talk.session.state.conversation is None
+    until(lambda: talk.stored()[-1].ending is Ending.STOPPED)
+
+
+def test_a_message_that_cannot_be_stored_is_not_sent_and_leaves_nothing_behind(
+    talk: Talk,
+) -> None:
+    talk.store.patience = 0.05
+    with talk.locked(), pytest.raises(StoreError, match=r"locked.*Nothing was sent"):
+        talk.session.send("Hello")
+    assert talk.session.state.running is None
+    assert talk.path() == ()
+    assert talk.store.conversations() == []
+    talk.session.send("Hello")
+    talk.idle()
+    with talk.locked(), pytest.raises(StoreError, match="Nothing was sent"):
+        talk.session.retry(talk.last().id)
+    assert len(talk.path()) == 2
+
+
+def test_a_queued_message_that_cannot_be_stored_is_given_back(talk: Talk) -> None:
+    talk.slow_down()
+    talk.session.send("One")
+    talk.writing()
+    talk.store.patience = 0.05
+    with talk.locked():
+        talk.session.stop()
+        talk.session.send("Two")
+        talk.session.send("Three")
+        until(lambda: talk.session.state.unsent == "Two\n\nThree")
+    until(lambda: "Nothing was sent" in talk.session.state.problem)
+    assert len(talk.path()) == 2
+
+
+def test_what_was_written_is_stored_every_second(tmp_path: Path, chat_model: Path) -> None:
+    talk = Talk(tmp_path, ENDLESS)
+    talk.load(chat_model, pace=10)
+    talk.session.send("Hello")
+    talk.writing(30)
+    assert len(Store(talk.file).trace(talk.last().id)) >= 10
+    talk.session.close()
+
+
+def test_who_is_told_of_a_rendering_may_wait_for_another_thread(talk: Talk) -> None:
+    waited: list[bool] = []
+
+    def done(_answer: Rendered | ChattermError) -> None:
+        other = threading.Thread(target=talk.session.tune, args=(ENDLESS,), daemon=True)
+        other.start()
+        other.join(10)
+        waited.append(other.is_alive())
+
+    talk.session.render(done)
+    assert until(lambda: waited) == [False]
 
 
 def test_a_system_prompt_begins_the_conversation(tmp_path: Path, chat_model: Path) -> None:

@@ -3,8 +3,11 @@
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chatterm.chat.message import Change, Ending, Figures, Message, Role
@@ -20,15 +23,15 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "data" / "chatterm.db"
 
 
-def user(text: str, parent: int | None = None) -> Message:
-    return Message(id=0, parent=parent, role=Role.USER, text=text, created=1.5)
+def user(text: str) -> Message:
+    return Message(id=0, parent=None, role=Role.USER, text=text, created=1.5)
 
 
-def reply(parent: int) -> Message:
+def reply() -> Message:
     changes = (Change(Sampling(temperature=0.1, stop=("\n",)), 0, 0),)
     return Message(
         id=0,
-        parent=parent,
+        parent=None,
         role=Role.ASSISTANT,
         text="",
         created=2.5,
@@ -37,15 +40,23 @@ def reply(parent: int) -> Message:
     )
 
 
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Within it, another program keeps the database locked."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
 def records(*tokens: int) -> bytes:
     return b"".join(RECORD.pack(token, 0.5, 0, 0, 0, 0, *[0] * 30) for token in tokens)
 
 
 def test_what_is_stored_is_there_in_another_program(file: Path) -> None:
     store = Store(file)
-    conversation = store.create("A title", Sampling(top_k=7))
-    question = store.add(conversation, user("Hello"))
-    answer = store.add(conversation, reply(question.id))
+    conversation, (question, answer) = store.create(
+        "A title", Sampling(top_k=7), user("Hello"), reply()
+    )
     done = Message(
         id=answer.id,
         parent=question.id,
@@ -69,8 +80,7 @@ def test_what_is_stored_is_there_in_another_program(file: Path) -> None:
 
 def test_a_trace_grows_in_pieces(file: Path) -> None:
     store = Store(file)
-    conversation = store.create("", Sampling())
-    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    _, (_, answer) = store.create("", Sampling(), user("Hello"), reply())
     store.update(answer, records(1), {1: b"a"})
     store.update(answer, records(2, 1), {2: b"b"})
     assert list(store.trace(answer.id).ids()) == [1, 2, 1]
@@ -79,8 +89,7 @@ def test_a_trace_grows_in_pieces(file: Path) -> None:
 
 def test_the_active_branch_is_remembered(file: Path) -> None:
     store = Store(file)
-    conversation = store.create("", Sampling())
-    first = store.add(conversation, user("one"))
+    conversation, (first,) = store.create("", Sampling(), user("one"))
     store.add(conversation, user("two"))
     _, _, tree = store.load(conversation)
     store.activate(conversation, tree.selected(first.id).path())
@@ -145,10 +154,52 @@ def test_small_values_are_remembered(file: Path) -> None:
     assert Store(file).recall("model") == "b.gguf"
 
 
+def test_a_value_may_be_the_name_of_a_file_that_is_no_text(file: Path) -> None:
+    store = Store(file)
+    name = os.fsdecode(b"lat\xe9n.gguf")
+    store.remember("model", name)
+    assert Store(file).recall("model") == name
+
+
+def test_values_of_earlier_versions_are_recalled(file: Path) -> None:
+    store = Store(file)
+    with sqlite3.connect(file) as db:
+        db.execute("INSERT INTO remembered VALUES ('model', 'é.gguf')")
+    assert store.recall("model") == "é.gguf"
+
+
+def test_words_that_were_not_sent_are_kept_once_and_never_overwritten(file: Path) -> None:
+    one, two = Store(file), Store(file)
+    assert one.take_unsent() == ""
+    one.keep_unsent("One")
+    two.keep_unsent("Two")
+    assert one.take_unsent() == "One\n\nTwo"
+    assert two.take_unsent() == ""
+
+
+def test_messages_are_stored_all_or_none(file: Path) -> None:
+    store = Store(file)
+    conversation, _ = store.create("", Sampling(), user("Hello"))
+    broken = msgspec.structs.replace(user("Never"), text=None)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        store.add(conversation, user("Again"), broken)
+    with pytest.raises(StoreError):
+        store.create("Another", Sampling(), user("Again"), broken)
+    assert [message.text for message in store.load(conversation)[2].path()] == ["Hello"]
+    assert len(store.conversations()) == 1
+
+
+def test_a_database_that_another_program_keeps_locked_is_said(file: Path) -> None:
+    store = Store(file)
+    store.patience = 0.05
+    with locked(file), pytest.raises(StoreError, match="locked by another program"):
+        store.create("", Sampling())
+    store.create("", Sampling())
+
+
 def test_deleting_a_conversation_deletes_its_messages_and_traces(file: Path) -> None:
     store = Store(file)
-    conversation = store.create("", Sampling())
-    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    conversation, (_, answer) = store.create("", Sampling(), user("Hello"), reply())
     store.update(answer, records(1), {1: b"a"})
     store.delete(conversation)
     with sqlite3.connect(file) as db:
@@ -158,8 +209,7 @@ def test_deleting_a_conversation_deletes_its_messages_and_traces(file: Path) -> 
 
 def test_a_recorder_keeps_what_could_not_be_stored_and_tries_again(file: Path) -> None:
     store = Store(file)
-    conversation = store.create("", Sampling())
-    answer = store.add(conversation, reply(store.add(conversation, user("Hello")).id))
+    _, (_, answer) = store.create("", Sampling(), user("Hello"), reply())
     problems: list[StoreError] = []
     recorder = Recorder(store, problems.append)
     with sqlite3.connect(file) as db:
@@ -172,3 +222,17 @@ def test_a_recorder_keeps_what_could_not_be_stored_and_tries_again(file: Path) -
     recorder.add(answer, records(2), {2: b"b"})
     recorder.close()
     assert store.trace(answer.id) == Trace(records(1, 2), {1: b"a", 2: b"b"})
+
+
+def test_of_values_that_are_recorded_the_newest_is_stored(file: Path) -> None:
+    store = Store(file)
+    problems: list[StoreError] = []
+    recorder = Recorder(store, problems.append)
+    store.patience = 0.05
+    with locked(file):
+        recorder.later("model", lambda store: store.remember("model", "a.gguf"))
+        with pytest.raises(StoreError):
+            recorder.flush()
+        recorder.later("model", lambda store: store.remember("model", "b.gguf"))
+    recorder.close()
+    assert store.recall("model") == "b.gguf"

@@ -16,7 +16,13 @@ from chatterm.chat.trace import unpack_ids
 from chatterm.engine.locate import Rendering, locate, words
 from chatterm.engine.model import Model
 from chatterm.engine.protocol import PromptMessage, PromptToken, Rendered
-from chatterm.engine.renderer import Renderer, TemplateFailedError, TemplateProcess, Turn
+from chatterm.engine.renderer import (
+    ADVICE,
+    Renderer,
+    TemplateFailedError,
+    TemplateProcess,
+    Turn,
+)
 from chatterm.engine.splice import Span, Splice, tokenize
 from chatterm.engine.text import TokenText
 from chatterm.engine.vocab import Vocab
@@ -109,10 +115,10 @@ class Prompter:
         if self._needs_tools:
             raise PromptError(
                 "This model's chat template works only with tools, and chatterm gives it none.",
-                "Send the text without a template (--raw), or choose another model.",
+                ADVICE,
             )
         if not turns:
-            raise PromptError("There is no message to reply to.", "Type one.")
+            raise PromptError("There is no message to reply to.", "Write one first.")
         served, rendering = self._render(self._renderer, turns)
         return self._finish(rendering, served, begun)
 

@@ -10,12 +10,15 @@ once.
 
 from __future__ import annotations
 
-from typing import IO
+import os
+from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 
 from chatterm.chat.message import Ending, Figures, Role
 from chatterm.chat.sampling import Sampling
+from chatterm.errors import EngineError
 
 PROTOCOL = 1
 MAX_FRAME = 256 * 1024 * 1024
@@ -49,7 +52,7 @@ class Load(_Command, frozen=True, kw_only=True):
     n_threads 0: physical cores - 1, at least 1. Stop cancels.
     """
 
-    path: str
+    path: Path
     n_ctx: int = 0
     n_gpu_layers: int = -1
     n_threads: int = 0
@@ -136,7 +139,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     can be cut back to a prefix (False for recurrent, hybrid and sliding-window caches).
     """
 
-    path: str
+    path: Path
     name: str
     architecture: str
     quantisation: str
@@ -254,15 +257,48 @@ Event = (
 # The events that end a run.
 LAST = (Loaded, Unloaded, Finished, Rendered, BareLoopDone, Failed)
 
-_encoder = msgspec.msgpack.Encoder()
-_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-_events: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+
+def _encode_path(value: object) -> bytes:
+    # A path is bytes on the pipe: the name of a file need not be a text.
+    if isinstance(value, Path):
+        return os.fsencode(value)
+    raise NotImplementedError(f"{type(value).__name__} has no place on the pipe")
+
+
+def _decode_path(kind: type, value: Any) -> Path:
+    if kind is Path:
+        return Path(os.fsdecode(value))
+    raise NotImplementedError(f"{kind.__name__} has no place on the pipe")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_path)
+_commands: msgspec.msgpack.Decoder[Command]
+_commands = msgspec.msgpack.Decoder(Command, dec_hook=_decode_path)
+_events: msgspec.msgpack.Decoder[Event]
+_events = msgspec.msgpack.Decoder(Event, dec_hook=_decode_path)
+
+
+def frame(message: Command | Event) -> bytes:
+    """The bytes of one message. Raises EngineError for what cannot go over the pipe."""
+    try:
+        body = _encoder.encode(message)
+    except OverflowError as error:
+        raise EngineError(
+            "A number in the settings is too large for the engine.", "Give a smaller one."
+        ) from error
+    except ValueError as error:
+        raise EngineError(f"The engine cannot be asked this: {error}.") from error
+    if len(body) > MAX_FRAME:
+        raise EngineError(
+            f"The conversation is too long for the engine: {len(body) >> 20} MiB.",
+            "Begin a new one.",
+        )
+    return len(body).to_bytes(4, "little") + body
 
 
 def write(pipe: IO[bytes], message: Command | Event) -> None:
-    """Write one frame and flush. Raises OSError or ValueError when the pipe is closed."""
-    body = _encoder.encode(message)
-    pipe.write(len(body).to_bytes(4, "little") + body)
+    """Write one frame and flush. Raises EngineError, and OSError when the pipe is closed."""
+    pipe.write(frame(message))
     pipe.flush()
 
 

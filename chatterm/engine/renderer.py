@@ -18,7 +18,7 @@ import msgspec
 from chatterm.chat.clean import clean_line
 from chatterm.errors import PromptError
 
-_ADVICE = "Send the text without a template (--raw), or choose another model."
+ADVICE = "Choose another model, or send the text without a template: chatterm ask --raw."
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class TemplateFailedError(PromptError):
     """A template gave no text. `refused`: it said itself that it does not take such messages."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(f"The model's chat template failed: {clean_line(reason)}", _ADVICE)
+        super().__init__(f"The model's chat template failed: {clean_line(reason)}", ADVICE)
         self.reason = clean_line(reason)
         self.refused = refused
 
