@@ -7,15 +7,18 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from textual import on
-from textual.app import App, SuspendNotSupported
+from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 from textual.theme import Theme
+from textual.widgets import TextArea
 
 from chatterm.chat.clean import clean, normalise_newlines
 from chatterm.chat.message import Role
@@ -24,7 +27,8 @@ from chatterm.errors import ChattermError
 from chatterm.session import Session
 from chatterm.state import ModelOptions
 from chatterm.store import Conversation
-from chatterm.ui.keymap import checked_keymap
+from chatterm.ui.commands import COMMANDS
+from chatterm.ui.keymap import Place, checked_keymap
 from chatterm.ui.screens.chat import ChatScreen
 from chatterm.ui.screens.chats import ChatsScreen
 from chatterm.ui.screens.confirm import ConfirmScreen
@@ -40,20 +44,12 @@ from chatterm.ui.widgets.slider import Slider
 from chatterm.ui.widgets.stop_strings import StopEntry
 from chatterm.ui.widgets.transcript import Transcript
 
-# Where keys mean something, as help names it.
-_PLACES: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("Everywhere", (ChatScreen,)),
-    ("Prompt", (Prompt,)),
-    ("Transcript", (Transcript,)),
-    ("Sampling panel", (SamplingPanel, FieldRow, Slider, SeedRow, StopEntry)),
-)
-
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What the app needs of the world, so that it knows neither files nor the environment.
 
     `load` is the model to load at the start, if there is one; `options_for` tells how another is
-    loaded. `problems` are told at the start.
+    loaded. `history` is what was sent before, oldest first. `problems` are told at the start.
     """
 
     load: ModelOptions | None
@@ -65,6 +61,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     theme: str
     keys: dict[str, str]
     problems: Sequence[str]
+    history: Sequence[str] = ()
 
 
 class ChattermApp(App[None]):
@@ -73,15 +70,17 @@ class ChattermApp(App[None]):
     TITLE = "chatterm"
     CSS_PATH = "app.tcss"
     PAUSE_GC_ON_SCROLL = True
-    BINDINGS: ClassVar[list[BindingType]] = []
-    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p", "command_palette", "Commands", id="app.palette", priority=True),
+        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
+    ]
 
     def __init__(self, session: Session, outside: Outside) -> None:
         super().__init__()
         self._session = session
         self._outside = outside
         self._problems = list(outside.problems)
-        self._chat = ChatScreen(session)
+        self._chat = ChatScreen(session, outside.history)
         for theme in outside.themes:
             self.register_theme(theme)
         self._set_theme(outside.theme)
@@ -101,12 +100,19 @@ class ChattermApp(App[None]):
         """The variables that chatterm's widgets use beside Textual's, for any theme."""
         return own_variables(self.current_theme)
 
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:  # noqa: ARG002
+        """What the palette offers: the slash commands."""
+        for command in COMMANDS:
+            does = command.help[0].upper() + command.help[1:]
+            begin = partial(self._chat.begin, command)
+            yield SystemCommand(does, f"/{command.names[0]} {command.argument}".rstrip(), begin)
+
     @on(ChatScreen.Wanted)
     def _wanted(self, event: ChatScreen.Wanted) -> None:
         getattr(self, f"_want_{event.what}")(event.argument)
 
     def _want_help(self, _argument: str) -> None:
-        self.push_screen(HelpScreen((name, _bindings(*kinds)) for name, kinds in _PLACES))
+        self.push_screen(HelpScreen([place.with_keys(self._keys) for place in PLACES]))
 
     def _want_prompt(self, _argument: str) -> None:
         screen = InspectScreen()
@@ -206,9 +212,9 @@ class ChattermApp(App[None]):
             self._problems.append(f"There is no theme {name!r}. Known are {known}.")
 
     def _use_keys(self, keys: dict[str, str]) -> None:
-        known = [binding for _, kinds in _PLACES for binding in _bindings(*kinds)]
-        usable, problems = checked_keymap(keys, known)
-        self.set_keymap(usable)
+        known = [binding for place in PLACES for binding in place.bindings]
+        self._keys, problems = checked_keymap(keys, known)
+        self.set_keymap(self._keys)
         self._problems += problems
 
     def _try(self, action: Callable[[], object]) -> None:
@@ -226,13 +232,24 @@ class ChattermApp(App[None]):
         self.notify(str(error), severity="error", timeout=10, markup=False)
 
 
-def _bindings(*kinds: type) -> list[Binding]:
-    """The bindings that these classes have themselves, without those of their bases."""
-    return [
-        binding
-        for kind in kinds
-        for binding in Binding.make_bindings(kind.__dict__.get("BINDINGS", ()))
-    ]
+_EVERYWHERE = Place.of("Everywhere", ChatScreen, ChattermApp)
+_PROMPT = Place.of("Prompt", Prompt, hint="A / at the beginning offers the commands.")
+PLACES = (
+    _EVERYWHERE,
+    _PROMPT,
+    Place.of(
+        "Transcript",
+        Transcript,
+        hint="The mouse selects text to copy with ctrl+c: twice a block, three times a message.",
+    ),
+    Place.of(
+        "Sampling panel",
+        *(SamplingPanel, FieldRow, Slider, SeedRow, StopEntry),
+        hint="Digits type a value. On a track: click, drag, wheel.",
+    ),
+    Place.of("Editing in the prompt", TextArea).without(_EVERYWHERE, _PROMPT),
+)
+"""Where keys mean something, as help names it."""
 
 
 def _as_markdown(session: Session) -> str:

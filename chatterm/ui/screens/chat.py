@@ -7,7 +7,7 @@ times a second; a reply that grows costs only its new text.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events, on
@@ -43,16 +43,22 @@ class ChatScreen(Backdrop, Screen[None]):
     """A conversation. Whoever shows it opens the other screens, which it asks for by Wanted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "escape", "Stop; then rephrase", id="chat.stop"),
+        Binding("escape", "escape", "Stop; when stopped, rephrase the question", id="chat.stop"),
         Binding("ctrl+c", "interrupt", "Copy, stop or quit", id="chat.interrupt", priority=True),
-        Binding("ctrl+r", "retry", "Retry", id="chat.retry"),
-        Binding("ctrl+o", "resume", "Continue", id="chat.continue"),
+        Binding("ctrl+r", "retry", "Retry: the same question as a new branch", id="chat.retry"),
+        Binding("ctrl+o", "resume", "Continue a reply that was stopped", id="chat.continue"),
         Binding("ctrl+n", "new", "New chat", id="chat.new"),
         Binding("f1", "want('help')", "Help", id="app.help"),
-        Binding("f2", "panel", "Sampling", id="chat.sampling"),
+        Binding("f2", "panel", "The sampling panel, there and away", id="chat.sampling"),
         Binding("f3", "want('prompt')", "What the model sees", id="chat.prompt"),
         Binding("f4", "want('models')", "Models", id="app.models"),
         Binding("f5", "want('chats')", "Chats", id="app.chats"),
+        Binding("pageup", "scroll_pages(-1)", "A page up in the chat", id="chat.page-up"),
+        Binding("pagedown", "scroll_pages(1)", "A page down in the chat", id="chat.page-down"),
+        Binding("ctrl+home", "scroll_home", "To the beginning of the chat", id="chat.home"),
+        Binding("ctrl+end", "follow", "To the end of the chat, and on with it", id="chat.end"),
+        Binding("tab", "app.focus_next", "To the sliders, the chat and back", id="app.next"),
+        Binding("shift+tab", "app.focus_previous", "The other way round", id="app.previous"),
     ]
 
     class Wanted(TextualMessage):
@@ -64,13 +70,17 @@ class ChatScreen(Backdrop, Screen[None]):
             self.what = what
             self.argument = argument
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, history: Sequence[str] = ()) -> None:
+        """`history`: what was sent before, oldest first, for the prompt."""
         super().__init__()
         self.session = session
+        # Kept, since it is asked when it has left the screen.
+        self._prompt = Prompt(history=history, commands=commands.completions(), id="prompt")
         self._defaults = session.state.sampling
         self._shown: State | None = None
         self._status_due = 0.0
         self._rephrasing: int | None = None
+        self._draft = ""  # what stood in the prompt when a question was reopened in it
         self._quit_asked = 0.0
         self._panel_wanted: bool | None = None  # None: shown where it fits
 
@@ -87,7 +97,7 @@ class ChatScreen(Backdrop, Screen[None]):
                 with Rows(id="below"):
                     yield ActionBar(id="actions")
                     yield Completions(id="commands")
-                    yield Prompt(commands=commands.completions(), id="prompt")
+                    yield self._prompt
             yield SamplingPanel(self.session.state.sampling, id="panel")
         yield StatusLine(id="status")
 
@@ -99,6 +109,7 @@ class ChatScreen(Backdrop, Screen[None]):
 
     def on_unmount(self) -> None:
         self.session.on_change = lambda: None
+        self.session.keep_unsent(self._written())
 
     # Painting
 
@@ -119,6 +130,8 @@ class ChatScreen(Backdrop, Screen[None]):
             self._paint_lines(state)
         if before is None or state.said != before.said:
             self._announce(state)
+        if state.unsent:
+            self._put_back(self.session.take_unsent())
 
     def _paint_transcript(self, state: State, before: State | None) -> None:
         transcript = self.query_one(Transcript)
@@ -169,7 +182,7 @@ class ChatScreen(Backdrop, Screen[None]):
         try:
             parsed = commands.parse(event.text)
             if parsed:
-                getattr(self, parsed[0].method)(parsed[1])
+                self._do(*parsed)
             elif self._rephrasing is not None:
                 self.session.rephrase(self._rephrasing, event.text)
                 self._rephrase(None)
@@ -217,6 +230,23 @@ class ChatScreen(Backdrop, Screen[None]):
         """What is written in the prompt, as yet unsent."""
         return self.query_one(Prompt).value or None
 
+    def _put_back(self, unsent: str) -> None:
+        """Put what was not sent before what is being written."""
+        if self._rephrasing is None:
+            prompt = self.query_one(Prompt)
+            prompt.set_text(_joined(unsent, prompt.value))
+        else:
+            self._draft = _joined(unsent, self._draft)
+
+    def _written(self) -> str:
+        """All that is written and not sent, but for a question that was reopened and left as is."""
+        written = self._prompt.value
+        if self._rephrasing is None:
+            return written
+        question = self.session.state.tree.messages.get(self._rephrasing)
+        edited = "" if question and question.text == written else written
+        return _joined(self._draft, edited)
+
     # Stopping, and going on
 
     @on(ActionBar.Chosen)
@@ -227,20 +257,20 @@ class ChatScreen(Backdrop, Screen[None]):
         """Stop; when nothing runs, leave what is begun, or reopen the last question."""
         state, prompt = self.session.state, self.query_one(Prompt)
         if state.running or state.loading is not None:
-            queued = self.session.stop()
-            if queued:
-                prompt.set_text("\n\n".join(part for part in (queued, prompt.value) if part))
+            self.session.stop()
         elif self._rephrasing is not None:
             self._rephrase(None)
-            prompt.set_text("")
         elif not prompt.has_focus:
             prompt.focus()
-        elif not prompt.value:
+        else:
             self.action_rephrase()
 
     def action_interrupt(self) -> None:
         """Copy what is selected, or stop, or quit at the second time."""
-        if self.get_selected_text():
+        prompt = self.query_one(Prompt)
+        if prompt.has_focus and prompt.selected_text:
+            prompt.action_copy()
+        elif self.get_selected_text():
             self.action_copy_text()
         elif self.session.state.running or self.session.state.loading is not None:
             self.action_escape()
@@ -289,9 +319,14 @@ class ChatScreen(Backdrop, Screen[None]):
         return next((m for m in reversed(path[:until]) if m.role is Role.USER), None)
 
     def _rephrase(self, question: Message | None) -> None:
+        """Reopen a question in the prompt, or, with None, put back what stood there before."""
+        prompt = self.query_one(Prompt)
+        if self._rephrasing is None:
+            self._draft = prompt.value
+        elif question is None:
+            prompt.set_text(self._draft)
         self._rephrasing = question.id if question else None
         if question:
-            prompt = self.query_one(Prompt)
             prompt.set_text(question.text)
             prompt.focus()
         self._paint_lines(self.session.state)
@@ -325,6 +360,24 @@ class ChatScreen(Backdrop, Screen[None]):
         if sibling != message_id:
             self._try(lambda: self.session.select(sibling))
 
+    # Scrolling, wherever the focus is
+
+    def action_scroll_pages(self, pages: int) -> None:
+        """Scroll the conversation."""
+        transcript = self.query_one(Transcript)
+        if pages < 0:
+            transcript.action_page_up()
+        else:
+            transcript.action_page_down()
+
+    def action_scroll_home(self) -> None:
+        """To the beginning of the conversation."""
+        self.query_one(Transcript).action_scroll_home()
+
+    def action_follow(self) -> None:
+        """To the end of the conversation, and on with it."""
+        self.query_one(Transcript).follow()
+
     # The sampling panel
 
     def on_resize(self, event: events.Resize) -> None:
@@ -347,6 +400,18 @@ class ChatScreen(Backdrop, Screen[None]):
         self.query_one(SamplingPanel).display = wanted
 
     # Commands
+
+    def begin(self, command: commands.Command) -> None:
+        """Do a command, or where more must follow it, put it into the prompt."""
+        if command.needs_argument:
+            prompt = self.query_one(Prompt)
+            prompt.set_text(f"/{command.names[0]} ")
+            prompt.focus()
+        else:
+            self._try(lambda: self._do(command, ""))
+
+    def _do(self, command: commands.Command, argument: str) -> None:
+        getattr(self, command.method)(argument)
 
     def command_help(self, _argument: str) -> None:
         self.action_want("help")
@@ -433,3 +498,7 @@ def _structure(state: State) -> tuple[object, ...]:
         running and (running.run, running.phase),
         state.tree.active,
     )
+
+
+def _joined(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))

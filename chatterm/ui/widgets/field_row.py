@@ -31,10 +31,10 @@ class FieldRow(Widget, can_focus=True):
         Binding("right", "step(1)", "More", show=False, id="slider.more"),
         Binding("shift+left", "step(-1, True)", "Much less", show=False, id="slider.much-less"),
         Binding("shift+right", "step(1, True)", "Much more", show=False, id="slider.much-more"),
-        Binding("r", "reset", "Default", show=False, id="slider.reset"),
-        Binding("enter", "take_typed", "Take", show=False, id="slider.take"),
-        Binding("escape", "drop_typed", "Drop", show=False, id="slider.drop"),
-        Binding("backspace", "erase_typed", "Erase", show=False, id="slider.erase"),
+        Binding("r", "reset", "Back to the default", show=False, id="slider.reset"),
+        Binding("enter", "take_typed", "Take the typed number", show=False, id="slider.take"),
+        Binding("escape", "drop_typed", "Drop the typed number", show=False, id="slider.drop"),
+        Binding("backspace", "erase_typed", "Erase a typed digit", show=False, id="slider.erase"),
     ]
     """
     | Key(s) | Description |

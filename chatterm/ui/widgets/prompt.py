@@ -44,29 +44,52 @@ class Prompt(TextArea):
             priority=True,
             id="prompt.new-line",
         ),
-        Binding("tab", "complete", "Complete", show=False, id="prompt.complete"),
-        Binding("escape", "dismiss", "Dismiss", show=False, id="prompt.dismiss"),
-        Binding("ctrl+g", "edit_outside", "Editor", show=False, id="prompt.editor"),
-        Binding("ctrl+d", "delete_right_or_quit", "Quit", show=False, id="prompt.quit"),
+        Binding(
+            "up", "cursor_up", "On the first line: what you sent before", show=False, id="prompt.up"
+        ),
+        Binding(
+            "down",
+            "cursor_down",
+            "On the last line: what you sent after",
+            show=False,
+            id="prompt.down",
+        ),
+        Binding(
+            "left", "cursor_left", "When empty: the version before", show=False, id="prompt.left"
+        ),
+        Binding(
+            "right", "cursor_right", "When empty: the version after", show=False, id="prompt.right"
+        ),
+        Binding("tab", "complete", "Complete a command", show=False, id="prompt.complete"),
+        Binding("escape", "dismiss", "Put the commands away", show=False, id="prompt.dismiss"),
+        Binding("ctrl+g", "edit_outside", "Write in your editor", show=False, id="prompt.editor"),
+        Binding("ctrl+d", "delete_right_or_quit", "When empty: quit", show=False, id="prompt.quit"),
         # super: what iTerm2 sends for the Option key.
-        Binding("alt+up,super+up", "nudge('temperature', 1)", show=False, id="prompt.warmer"),
-        Binding("alt+down,super+down", "nudge('temperature', -1)", show=False, id="prompt.cooler"),
-        Binding("alt+right,super+right", "nudge('top_p', 1)", show=False, id="prompt.wider"),
-        Binding("alt+left,super+left", "nudge('top_p', -1)", show=False, id="prompt.narrower"),
+        Binding(
+            "alt+up,super+up",
+            "nudge('temperature', 1)",
+            "Temperature up",
+            show=False,
+            id="prompt.warmer",
+        ),
+        Binding(
+            "alt+down,super+down",
+            "nudge('temperature', -1)",
+            "Temperature down",
+            show=False,
+            id="prompt.cooler",
+        ),
+        Binding(
+            "alt+right,super+right", "nudge('top_p', 1)", "Top-p up", show=False, id="prompt.wider"
+        ),
+        Binding(
+            "alt+left,super+left",
+            "nudge('top_p', -1)",
+            "Top-p down",
+            show=False,
+            id="prompt.narrower",
+        ),
     ]
-    """
-    | Key(s) | Description |
-    | :- | :- |
-    | enter | Send. |
-    | ctrl+j, alt+enter, shift+enter | New line. |
-    | up, down | On the first and last line: history, or choose a command. |
-    | left, right | On an empty prompt: the other versions of a message. |
-    | tab | Complete a command. |
-    | ctrl+g | External editor. |
-    | ctrl+d | On an empty prompt: quit. |
-    | alt+up, alt+down | Temperature. |
-    | alt+right, alt+left | Top-p. |
-    """
 
     DEFAULT_CSS = """
     Prompt {
@@ -162,10 +185,6 @@ class Prompt(TextArea):
         """What an empty prompt says."""
         if text != str(self.placeholder):  # or each call would draw the prompt again
             self.placeholder = Content(text)
-
-    def set_history(self, texts: Sequence[str]) -> None:
-        """The texts sent before, oldest first."""
-        self._past = PromptHistory(texts, self._pastes.collapse)
 
     def suggest(self, texts: Sequence[str]) -> None:
         """Texts that down brings into the prompt, one after the other."""

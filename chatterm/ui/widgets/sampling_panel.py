@@ -54,9 +54,9 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
     """Sliders for all sampling settings, under a word for how they are as a whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Previous", show=False, id="panel.up"),
-        Binding("down", "move(1)", "Next", show=False, id="panel.down"),
-        Binding("R", "reset_all", "All to default", show=False, id="panel.reset-all"),
+        Binding("up", "move(-1)", "The setting above", show=False, id="panel.up"),
+        Binding("down", "move(1)", "The setting below", show=False, id="panel.down"),
+        Binding("R", "reset_all", "All back to the defaults", show=False, id="panel.reset-all"),
     ]
     """
     | Key(s) | Description |

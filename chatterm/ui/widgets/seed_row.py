@@ -14,7 +14,7 @@ class SeedRow(FieldRow):
     """A `FieldRow` on which `n` draws a new seed that then stays; `r` leaves it to chance again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "draw", "New seed", show=False, id="slider.new-seed"),
+        Binding("n", "draw", "On the seed: a new one", show=False, id="slider.new-seed"),
     ]
 
     def action_draw(self) -> None:

@@ -35,7 +35,13 @@ class StopEntry(Input):
     """The line that takes a new stop string."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("backspace", "delete_left_or_last", show=False, id="stop-strings.erase"),
+        Binding(
+            "backspace",
+            "delete_left_or_last",
+            "On the empty line of stop strings: remove the last",
+            show=False,
+            id="stop-strings.erase",
+        ),
     ]
 
     class LastUnwanted(Message):

@@ -40,7 +40,7 @@ _GUTTER = 3  # cells before the text: selection, change of settings, blank
 _WIDEST = 100  # cells of text, however wide the screen
 _WHEEL = 3  # rows
 _SCHEMES = ("http", "https", "mailto")
-_BELOW = " ↓ more below, End "
+_BELOW = " ↓ more below, Ctrl+End "
 
 
 class Transcript(ScrollView, can_focus=True):
@@ -49,17 +49,23 @@ class Transcript(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", "Scroll up", show=False, id="transcript.up"),
         Binding("down", "scroll_down", "Scroll down", show=False, id="transcript.down"),
-        Binding("pageup", "page_up", "Page up", show=False, id="transcript.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page_down"),
+        Binding("pageup", "page_up", "Page up", show=False, id="transcript.page-up"),
+        Binding("pagedown", "page_down", "Page down", show=False, id="transcript.page-down"),
         Binding("home", "scroll_home", "To the beginning", show=False, id="transcript.home"),
         Binding("end", "follow", "To the end", show=False, id="transcript.end"),
         Binding("k,shift+up", "select(-1)", "Message before", show=False, id="transcript.before"),
         Binding("j,shift+down", "select(1)", "Message after", show=False, id="transcript.after"),
-        Binding("y", "copy", "Copy the message", show=False, id="transcript.copy"),
-        Binding("c", "copy_code", "Copy a code block", show=False, id="transcript.copy_code"),
+        Binding("y", "copy", "Copy the message's text", show=False, id="transcript.copy"),
+        Binding(
+            "c",
+            "copy_code",
+            "Copy its last code block; again: the one before",
+            show=False,
+            id="transcript.copy-code",
+        ),
         Binding("left", "sibling(-1)", "Version before", show=False, id="transcript.older"),
         Binding("right", "sibling(1)", "Version after", show=False, id="transcript.newer"),
-        Binding("escape", "deselect", "Drop the selection", show=False, id="transcript.deselect"),
+        Binding("escape", "deselect", "Choose no message", show=False, id="transcript.deselect"),
     ]
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*CLASSES}
@@ -73,6 +79,8 @@ class Transcript(ScrollView, can_focus=True):
         overflow-x: hidden;
         overflow-y: scroll;
         scrollbar-size-vertical: 1;
+
+        &:focus { scrollbar-color: $accent; scrollbar-background: $surface; }
     }
     """
     )
