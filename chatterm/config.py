@@ -7,18 +7,19 @@ one setting, and is told as a problem that names the file, the key and what is a
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import platformdirs
 
-from chatterm.chat.clean import clean, clean_line
-from chatterm.chat.pace import checked_pace
-from chatterm.chat.sampling import Sampling, checked
+from chatterm.chat.clean import clean, clean_line, shown
+from chatterm.chat.limits import INT32, Limits, refusal
+from chatterm.chat.pace import LIMITS as PACE_LIMITS
+from chatterm.chat.sampling import Sampling, with_setting
 from chatterm.errors import SettingsError
+from chatterm.files import read_toml
 
 NAME = "chatterm"
 
@@ -32,11 +33,11 @@ class Directories(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Directories:
-        """The system's usual places, or those that CHATTERM_*_DIR name."""
+        """The system's usual places, or those that CHATTERM_*_DIR name. Raises SettingsError."""
 
         def place(variable: str, usual: Path) -> Path:
             named = environment.get(variable)
-            return Path(named).expanduser().absolute() if named else usual
+            return full_path(named) if named else usual
 
         return cls(
             data=place("CHATTERM_DATA_DIR", platformdirs.user_data_path(NAME, appauthor=False)),
@@ -91,30 +92,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: dict[str, str] = {}
 
 
-_ALLOWED = {
-    "model": "a path to a GGUF file",
-    "n_ctx": "a whole number of tokens from 0",
-    "n_gpu_layers": "a whole number from -1",
-    "n_threads": "a whole number from 0",
-    "pace": "0 (off) or 5 to 200 tokens per second",
-    "theme": "the name of a theme",
-    "system": "a text",
+LIMITS: dict[str, Limits] = {
+    "n_ctx": Limits(0, 2**24, whole=True, unit="tokens"),
+    "n_gpu_layers": Limits(-1, INT32, whole=True),
+    "n_threads": Limits(0, 512, whole=True),  # GGML_MAX_N_THREADS
+    "pace": PACE_LIMITS,
 }
-_LOWEST = {"n_ctx": 0, "n_gpu_layers": -1, "n_threads": 0}
+_TEXTS = {
+    "model": "the path of a GGUF file, in quotes",
+    "theme": "the name of a theme, in quotes",
+    "system": "a text in quotes",
+}
 
 
 def load_settings(file: Path) -> tuple[Settings, list[str]]:
     """The settings of a file, and a sentence for each thing in it that is wrong."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = read_toml(file)
     except FileNotFoundError:
         return Settings(), []
-    except OSError as error:
-        return Settings(), [f"{file} cannot be read: {error.strerror}. The defaults are used."]
-    except UnicodeDecodeError:
-        return Settings(), [f"{file} is not a text in UTF-8. The defaults are used."]
-    except tomllib.TOMLDecodeError as error:
-        return Settings(), [f"{file} is not TOML: {error}. The defaults are used."]
+    except SettingsError as error:
+        return Settings(), [clean_line(f"{file} {error} The defaults are used.", 400)]
     problems: list[str] = []
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -131,51 +129,60 @@ def with_environment(settings: Settings, environment: Mapping[str, str]) -> Sett
     return msgspec.structs.replace(settings, model=model) if model else settings
 
 
-def _setting(key: str, value: Any, problems: list[str], file: Path) -> Any:
+def full_path(name: str) -> Path:
+    """`name` as an absolute path, where ~ is a home directory. Raises SettingsError."""
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"There is no home directory for {clean_line(name)}.", "Write out the whole path."
+        ) from error
+    except OSError as error:
+        raise SettingsError(
+            "The working directory is not there any more.", "Change to another one."
+        ) from error
+
+
+def _setting(key: str, value: object, problems: list[str], file: Path) -> Any:
     if key == "sampling":
         return _sampling(value, problems, file)
     if key == "keys":
-        return _keys(value)
-    if key not in _ALLOWED:
-        known = ", ".join([*_ALLOWED, "[sampling]", "[keys]"])
-        raise SettingsError(f"there is no setting {key!r}.", f"Known are {known}.")
-    if key == "pace":
-        return _pace(value)
-    wanted = type(getattr(Settings(), key))
-    if type(value) is not wanted or (key in _LOWEST and value < _LOWEST[key]):
-        raise SettingsError(f"{key} = {value!r} is not possible.", f"It is {_ALLOWED[key]}.")
-    return clean(value) if isinstance(value, str) else value
+        return _keys(value, problems, file)
+    if key in LIMITS:
+        return LIMITS[key].checked(key, value)
+    if key not in _TEXTS:
+        raise _unknown(key, Settings.__struct_fields__)
+    if not isinstance(value, str):
+        raise refusal(key, value, _TEXTS[key])
+    return clean(value)
 
 
-def _pace(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SettingsError(f"pace = {value!r} is not possible.", f"It is {_ALLOWED['pace']}.")
-    return checked_pace(float(value))
+def _unknown(key: str, known: Iterable[str]) -> SettingsError:
+    return SettingsError(f"there is no setting {shown(key)}.", f"Known are {', '.join(known)}.")
 
 
-def _sampling(table: Any, problems: list[str], file: Path) -> Sampling:
+def _sampling(table: object, problems: list[str], file: Path) -> Sampling:
     if not isinstance(table, dict):
         raise SettingsError("sampling must be a table.", "Write [sampling] on a line of its own.")
     sampling = Sampling()
     for key, value in table.items():
         try:
             if key not in Sampling.__struct_fields__:
-                known = ", ".join(Sampling.__struct_fields__)
-                raise SettingsError(f"there is no setting {key!r}.", f"Known are {known}.")
-            changed = msgspec.to_builtins(sampling) | {key: value}
-            sampling = checked(msgspec.convert(changed, Sampling))
-        except (SettingsError, msgspec.ValidationError) as error:
-            problems.append(f"{file}: [sampling] {key}: {error}")
+                raise _unknown(key, Sampling.__struct_fields__)
+            sampling = with_setting(sampling, key, value)
+        except SettingsError as error:
+            problems.append(f"{file}: [sampling] {error}")
     return sampling
 
 
-def _keys(table: Any) -> dict[str, str]:
-    try:
-        return msgspec.convert(table, dict[str, str])
-    except msgspec.ValidationError as error:
-        raise SettingsError(
-            f"[keys]: {error}.", 'It maps a binding to keys, like "chat.stop" = "escape".'
-        ) from error
+def _keys(table: object, problems: list[str], file: Path) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise SettingsError("keys must be a table.", "Write [keys] on a line of its own.")
+    good = {name: keys for name, keys in table.items() if isinstance(keys, str)}
+    for name in table.keys() - good.keys():
+        allowed = 'the keys in quotes, such as "f6" or "f6,ctrl+r"'
+        problems.append(f"{file}: [keys] {refusal(clean_line(name, 60), table[name], allowed)}")
+    return good
 
 
 def model_places(directories: Directories, environment: Mapping[str, str]) -> list[Path]:
@@ -185,7 +192,7 @@ def model_places(directories: Directories, environment: Mapping[str, str]) -> li
     hub = environment.get("HF_HOME")
     return [
         directories.models,
-        Path.cwd(),
+        full_path("."),
         Path(hub) / "hub" if hub else cache / "huggingface" / "hub",
         Path(environment.get("LLAMA_CACHE") or cache / "llama.cpp"),
         home / ".lmstudio" / "models",

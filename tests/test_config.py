@@ -1,5 +1,6 @@
 """config: directories, settings files good and bad, and where models are found."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from chatterm.config import (
     model_places,
     with_environment,
 )
+from chatterm.errors import SettingsError
 
 
 def load(tmp_path: Path, text: str | bytes) -> tuple[Settings, list[str]]:
@@ -71,12 +73,35 @@ def test_a_file_says_what_it_says(tmp_path: Path) -> None:
             Settings(sampling=Sampling(top_k=3)),
         ),
         ("[sampling]\nheat = 3", ["heat", "temperature"], Settings()),
+        ("n_ctx = 99999999999999999999", ["n_ctx", "from 0 to 16777216"], Settings()),
+        ("n_threads = 99999999999999999999", ["n_threads", "from 0 to 512"], Settings()),
+        ("n_gpu_layers = 99999999999999999999", ["n_gpu_layers", "from -1 to "], Settings()),
+        (f"n_ctx = 0x{'f' * 5000}", ["n_ctx", "from 0 to "], Settings()),
+        (f"n_ctx{'.a' * 900} = 1", ["n_ctx", "whole number"], Settings()),
+        (f"pace = {'9' * 400}", ["pace", "5 to 200"], Settings()),
+        ("pace = nan", ["pace = nan", "5 to 200"], Settings()),
+        ("system = 3", ["system = 3", "a text"], Settings()),
+        (f"[sampling]\ntop_k = {'9' * 400}", ["top_k = 9", "from 0 to 2147483647"], Settings()),
+        ("[sampling]\ntop_k = 1.5", ["top_k = 1.5", "a whole number from 0 to "], Settings()),
+        ("[sampling]\ntemperature = 'hot'", ["temperature = 'hot'", "from 0 to 100"], Settings()),
+        ("[sampling]\nstop = 'END'", ["stop = 'END'", "a list of texts"], Settings()),
         ("sampling = 3", ["[sampling]"], Settings()),
-        ("[keys]\nstop = 3", ["[keys]"], Settings()),
+        ("keys = 3", ["[keys]"], Settings()),
+        (
+            "[keys]\n'chat.stop' = 3\n'chat.new' = 'f9'",
+            ["[keys] chat.stop = 3", "keys in quotes"],
+            Settings(keys={"chat.new": "f9"}),
+        ),
         ("theme = @", ["not TOML", "line 1"], Settings()),
         (b"\xff\xfe\x00", ["UTF-8"], Settings()),
-        ("theme = 'a'\ntheme = 'b'", ["not TOML"], Settings()),
+        ("theme = 'a'\ntheme = 'b'\n", ["not TOML", "line 2"], Settings()),
+        ("theme = 'a'\n[keys]\n[keys]\n", ["not TOML", "line 3"], Settings()),
+        ("x = " + "[" * 5000, ["nested too deeply"], Settings()),
+        ("x = " + "{x = " * 5000, ["nested too deeply"], Settings()),
+        ("n_ctx = " + "9" * 5000, ["thousands of digits"], Settings()),
+        ("#" * 1_100_000, ["at most 1 MB"], Settings()),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_mistake_costs_one_setting_and_names_file_key_and_what_is_allowed(
     tmp_path: Path, text: str | bytes, named: list[str], kept: Settings
@@ -89,10 +114,32 @@ def test_a_mistake_costs_one_setting_and_names_file_key_and_what_is_allowed(
         assert word in problems[0]
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert load(tmp_path, b"\xef\xbb\xbftheme = 'x'") == (Settings(theme="x"), [])
+
+
 def test_a_directory_in_place_of_the_file_is_said(tmp_path: Path) -> None:
     settings, problems = load_settings(tmp_path)
     assert settings == Settings()
-    assert "cannot be read" in problems[0]
+    assert problems == [f"{tmp_path} is not a text file of at most 1 MB. The defaults are used."]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_would_never_end_is_not_read(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "config.toml"
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    settings, problems = load_settings(file)
+    assert settings == Settings()
+    assert problems == [f"{file} is not a text file of at most 1 MB. The defaults are used."]
+
+
+def test_a_directory_that_cannot_be_is_said() -> None:
+    with pytest.raises(SettingsError, match="home directory"):
+        Directories.of({"CHATTERM_DATA_DIR": "~nobody-of-this-name/x"})
 
 
 def test_the_environment_is_above_the_file() -> None:

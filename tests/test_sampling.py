@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterm.chat.sampling import FIELDS, Sampling, checked, describe_change, with_value
+from chatterm.chat.sampling import (
+    FIELDS,
+    LIMITS,
+    Sampling,
+    checked,
+    describe_change,
+    with_setting,
+    with_value,
+)
 from chatterm.errors import SettingsError
 
 
@@ -31,13 +39,45 @@ def test_snapped_values_are_exact_in_decimal() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", -0.1), ("temperature", float("nan")), ("top_p", 1.5), ("top_k", -1)],
+    [
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("temperature", 10**400),
+        ("top_p", 1.5),
+        ("top_k", -1),
+        ("top_k", 10**400),
+        ("top_k", 1.5),
+    ],
 )
 def test_a_value_that_llama_cpp_cannot_take_is_refused_with_its_range(
     name: str, value: float
 ) -> None:
     with pytest.raises(SettingsError, match=rf"{name}.*from .* to "):
         checked(Sampling(**{name: value}))
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+@pytest.mark.parametrize(
+    "value", ["5", True, None, [1], float("nan"), 10**400, 16**5000], ids=lambda _: "value"
+)
+def test_what_is_no_such_number_is_refused_with_what_is(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} = .* It is {LIMITS[name]}\.$"):
+        with_setting(Sampling(), name, value)
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_slider_value_that_cannot_be_is_refused_too(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=rf"{LIMITS[name]}"):
+        with_value(Sampling(), name, value)
+
+
+@pytest.mark.parametrize("value", ["END", 3, ["END", 3], {}])
+def test_stop_strings_are_a_list_of_texts(value: object) -> None:
+    with pytest.raises(SettingsError, match=r"stop = .*a list of texts"):
+        with_setting(Sampling(), "stop", value)
+    assert with_setting(Sampling(), "stop", ["END"]).stop == ("END",)
 
 
 def test_an_empty_stop_string_is_refused() -> None:

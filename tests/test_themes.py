@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -117,14 +118,17 @@ def test_a_small_theme_is_enough(tmp_path):
         ("", "is empty"),
         ("name = ", "is not TOML"),
         (b"\xff\xfe\x00", "is not a text file in UTF-8"),
-        ("[" * 5000, "is not"),
-        ("#" * 70_000, "at most 64 KB"),
+        ("x = " + "[" * 5000, "is nested too deeply"),
+        ("name = " + "9" * 5000, "thousands of digits"),
+        ("#" * 1_100_000, "at most 1 MB"),
+        ('name = "mine"\n[colors]\nprimary' + ".a" * 900 + " = 1", "is not a colour"),
         ('[colors]\nprimary = "red"', "name: must be given"),
         ('name = "../x"\n[colors]\nprimary = "red"', "name: must be given"),
         ('name = "mine"', "[colors] primary: must be given"),
         ('name = "mine"\ncolors = 3', "[colors]: must be a table"),
         ('name = "mine"\n[colors]\nprimary = "reddish"', "'reddish' is not a colour"),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_what_makes_no_theme_is_told(tmp_path, text, words):
     theme, problems = load(tmp_path, text)
@@ -167,7 +171,21 @@ def test_the_users_own_come_after_the_shipped_and_cannot_replace_them(tmp_path):
     assert len(themes) == 4
     assert problems == [
         f"{tmp_path / 'again.toml'}: name: there is a theme chatterm-dark already.",
-        f"{tmp_path / 'folder.toml'}: is not a theme: a theme is a text file of at most 64 KB.",
+        f"{tmp_path / 'folder.toml'}: is not a text file of at most 1 MB.",
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+def test_what_would_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.toml")
+    (tmp_path / "b.toml").symlink_to("/dev/zero")
+    (tmp_path / "c.toml").symlink_to("nowhere")
+    themes, problems = load_themes(tmp_path)
+    assert len(themes) == 3
+    assert problems == [
+        f"{tmp_path / 'a.toml'}: is not a text file of at most 1 MB.",
+        f"{tmp_path / 'b.toml'}: is not a text file of at most 1 MB.",
+        f"{tmp_path / 'c.toml'}: cannot be read: there is no such file.",
     ]
 
 

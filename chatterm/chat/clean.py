@@ -40,6 +40,15 @@ def clean_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """Any value, as a message about it shows it: one line, at most `limit` characters."""
+    try:
+        return clean_line(repr(value), limit)
+    except (RecursionError, ValueError):
+        # Nested thousands deep, or an integer of more digits than Python writes out.
+        return "…"
+
+
 def normalise_newlines(text: str) -> str:
     """Text typed or pasted on any system, with `\\n` as its only line end."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

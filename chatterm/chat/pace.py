@@ -5,11 +5,11 @@ It is no sampling setting: it changes when the next token is drawn, never which 
 
 from __future__ import annotations
 
+from chatterm.chat.limits import Limits
 from chatterm.chat.sampling import Field
-from chatterm.errors import SettingsError
 
 OFF = 0.0
-SLOWEST, FASTEST = 5.0, 200.0
+LIMITS = Limits(5, 200, unit="tokens per second", off=0)
 
 
 def _effect(value: float) -> str:
@@ -20,7 +20,7 @@ PACE = Field(
     name="pace",
     label="pace",
     lowest=OFF,
-    highest=FASTEST,
+    highest=LIMITS.highest,
     step=5,
     large_step=20,
     default=OFF,
@@ -32,9 +32,4 @@ PACE = Field(
 
 def checked_pace(value: float) -> float:
     """`value` itself when it is a pace; else a SettingsError."""
-    if value == OFF or SLOWEST <= value <= FASTEST:
-        return value
-    raise SettingsError(
-        f"pace = {value:g} is not possible.",
-        f"Give 0, which is off, or {SLOWEST:.0f} to {FASTEST:.0f} tokens per second.",
-    )
+    return LIMITS.checked("pace", value)

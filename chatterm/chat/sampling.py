@@ -7,12 +7,12 @@ move, the range, step and what a value means, and is the only place that does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import msgspec
 
+from chatterm.chat.limits import INT32, Limits, refusal
 from chatterm.errors import SettingsError
 
 
@@ -170,40 +170,50 @@ FIELDS: dict[str, Field] = {
     )
 }
 
-# What llama.cpp accepts, where that is wider than the slider's range.
-_LIMITS: dict[str, tuple[float, float]] = {
-    "temperature": (0, 100),
-    "top_k": (0, 2**31 - 1),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "typical_p": (0, 1),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, 2**31 - 1),
-    "presence_penalty": (-100, 100),
-    "frequency_penalty": (-100, 100),
-    "max_tokens": (-1, 2**31 - 1),
-    "seed": (-1, 2**32 - 2),
+# What llama.cpp accepts, which can be more than a slider's range.
+LIMITS: dict[str, Limits] = {
+    "temperature": Limits(0, 100),
+    "top_k": Limits(0, INT32, whole=True),
+    "top_p": Limits(0, 1),
+    "min_p": Limits(0, 1),
+    "typical_p": Limits(0, 1),
+    "repeat_penalty": Limits(0.01, 100),
+    "repeat_last_n": Limits(-1, INT32, whole=True, unit="tokens"),
+    "presence_penalty": Limits(-100, 100),
+    "frequency_penalty": Limits(-100, 100),
+    "max_tokens": Limits(-1, INT32, whole=True, unit="tokens"),
+    "seed": Limits(-1, 2**32 - 2, whole=True),
 }
 
 
 def checked(sampling: Sampling) -> Sampling:
     """`sampling` itself when each value is one that llama.cpp takes; else a SettingsError."""
-    for name, (lowest, highest) in _LIMITS.items():
-        value = getattr(sampling, name)
-        if not (math.isfinite(value) and lowest <= value <= highest):
-            raise SettingsError(
-                f"{name} = {value} is not possible.",
-                f"Give a number from {lowest:.12g} to {highest:.12g}.",
-            )
-    if "" in sampling.stop:
-        raise SettingsError("An empty stop string would end every reply.", "Leave it out.")
+    for name in Sampling.__struct_fields__:
+        _exact(name, getattr(sampling, name))
     return sampling
 
 
+def with_setting(sampling: Sampling, name: str, value: object) -> Sampling:
+    """`sampling` with the setting `name` as a file or a user gives it; else a SettingsError."""
+    return msgspec.structs.replace(sampling, **{name: _exact(name, value)})
+
+
+def _exact(name: str, value: object) -> float | tuple[str, ...]:
+    return _stop_strings(value) if name == "stop" else LIMITS[name].checked(name, value)
+
+
+def _stop_strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise refusal("stop", value, 'a list of texts such as ["END"]')
+    if "" in value:
+        raise SettingsError("An empty stop string would end every reply.", "Leave it out.")
+    return tuple(value)
+
+
 def with_value(sampling: Sampling, name: str, value: float) -> Sampling:
-    """`sampling` with the field `name` set to `value`, whole numbers where the field has them."""
-    exact = int(value) if FIELDS[name].decimals == 0 else float(value)
-    return checked(msgspec.structs.replace(sampling, **{name: exact}))
+    """`sampling` with the field `name` set to `value`, as a slider gives it: 40.0 is 40."""
+    whole = LIMITS[name].whole and float(value).is_integer()
+    return with_setting(sampling, name, int(value) if whole else value)
 
 
 def describe_change(before: Sampling, after: Sampling) -> str:

@@ -7,7 +7,6 @@ is allowed, and what is good in it is still used where that makes a theme.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
 import chatterm
-from chatterm.chat.clean import clean_line
+from chatterm.chat.clean import clean_line, shown
+from chatterm.errors import SettingsError
+from chatterm.files import read_toml
 
 DEFAULT = "chatterm-dark"
 
@@ -35,7 +36,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _PERCENT = re.compile(r" +[0-9]{1,3}%$")
 _STYLES = {"none", "not", "bold", "italic", "underline", "reverse", "strike", "dim", "b", "i", "u"}
 _KEYS = ("name", "dark", "colors", "variables")
-_LARGEST = 64 * 1024
 
 
 def shipped_directory() -> Path:
@@ -87,18 +87,11 @@ def _theme_files(directory: Path | None, problems: list[str]) -> list[Path]:
 
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            problems.append("is not a theme: a theme is a text file of at most 64 KB.")
-            return {}
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        problems.append(f"cannot be read ({error.strerror}).")
-    except UnicodeDecodeError:
-        problems.append("is not a text file in UTF-8.")
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"is not TOML: {clean_line(str(error))}.")
-    except RecursionError:
-        problems.append("is not a theme: it is nested too deeply.")
+        return read_toml(path)
+    except FileNotFoundError:
+        problems.append("cannot be read: there is no such file.")
+    except SettingsError as error:
+        problems.append(str(error))
     return {}
 
 
@@ -130,7 +123,7 @@ def _good_colors(table: object, problems: list[str]) -> Iterator[tuple[str, str]
         if key not in COLORS:
             problems.append(_unknown(f"[colors] {key}", COLORS))
         elif not _is_color(value):
-            problems.append(f"[colors] {key}: {_shown(value)} is not a colour such as #7aa6d4.")
+            problems.append(f"[colors] {key}: {shown(value)} is not a colour such as #7aa6d4.")
         else:
             yield key, str(value)
 
@@ -145,9 +138,9 @@ def _good_variables(theme: Theme, table: object, problems: list[str]) -> Iterato
                 " and Textual's own."
             )
         elif key.endswith("-style") and not _is_style(value):
-            problems.append(f"{label}: {_shown(value)} is not a style such as bold or none.")
+            problems.append(f"{label}: {shown(value)} is not a style such as bold or none.")
         elif not key.endswith("-style") and not _is_color(value, percent=True):
-            problems.append(f"{label}: {_shown(value)} is not a colour such as #7aa6d4 or red 50%.")
+            problems.append(f"{label}: {shown(value)} is not a colour such as #7aa6d4 or red 50%.")
         else:
             yield key, str(value)
 
@@ -175,7 +168,3 @@ def _is_style(value: object) -> bool:
 
 def _unknown(key: str, allowed: tuple[str, ...]) -> str:
     return f"{clean_line(key, 60)}: there is no such key. Known are {', '.join(allowed)}."
-
-
-def _shown(value: object) -> str:
-    return clean_line(repr(value), 60)
