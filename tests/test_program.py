@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf_models
@@ -22,7 +22,10 @@ from waiting import until
 
 CHATTERM = [sys.executable, "-m", "chatterm"]
 UP, ESCAPE, ALT_UP, CTRL_C, CTRL_R = "\x1b[A", "\x1b", "\x1b[1;3A", "\x03", "\x12"
-LEFT = "\x1b[D"
+CTRL_P, CTRL_HOME, CTRL_END = "\x10", "\x1b[1;5H", "\x1b[1;5F"
+LEFT, PAGE_DOWN = "\x1b[D", "\x1b[6~"
+CTRL_Q = "\x11"
+ENDLESS_TEMPLATE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 
 @pytest.fixture
@@ -53,12 +56,21 @@ def written(program: Program) -> int:
     return int(str(found[0][0])) if found else 0
 
 
+def children(program: Program, module: str) -> list[psutil.Process]:
+    """The running program's processes that run a module."""
+    found = psutil.Process(program.pid).children(recursive=True)
+    return [child for child in found if alive(child) and module in child.cmdline()]
+
+
 def engines(program: Program) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(program.pid).children(recursive=True)
-        if "chatterm.engine" in child.cmdline()
-    ]
+    return children(program, "chatterm.engine")
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(program: Program, replies: int = 1) -> None:
@@ -101,6 +113,58 @@ def test_rephrasing_makes_a_branch_and_keeps_the_old_one(program: Program) -> No
     assert asked == [("First question", None), ("First question!", None)]
 
 
+def test_rephrasing_gives_the_draft_back(program: Program) -> None:
+    program.type("First question\r")
+    stop(program)
+    program.type("a draft")
+    program.wait_for("draft")
+    program.type(ESCAPE)
+    program.wait_for("ask as a new branch")
+    program.type("!\r")
+    until(lambda: len(endings(program)) == 2)
+    stop(program, replies=2)
+    program.type("\r")
+    until(lambda: len(endings(program)) == 3)
+    asked = rows(program, "SELECT text FROM messages WHERE role = 'user' ORDER BY id")
+    assert asked == [("First question",), ("First question!",), ("a draft",)]
+
+
+def test_what_was_sent_is_there_again_after_the_next_start(
+    program: Program, chat_model: Path
+) -> None:
+    program.type("An earlier question\r")
+    stop(program)
+    program.type("/exit\r")
+    assert program.ended() == 0
+    with Program([*CHATTERM, "-m", str(chat_model)], folder=program.folder) as again:
+        again.wait_for("Ask anything")
+        again.type(UP)
+        again.wait_for("An earlier question")
+
+
+def test_the_palette_and_a_slash_offer_the_commands(program: Program) -> None:
+    program.type(CTRL_P)
+    program.wait_for("Begin a new chat")
+    program.type(ESCAPE)
+    program.wait_for("Ask anything")
+    program.type("/sy")
+    program.wait_for("begin a new chat with")
+    program.type("\t")
+    program.wait_for("/system")
+
+
+def test_the_chat_scrolls_while_the_prompt_has_the_focus(program: Program) -> None:
+    program.type("The first line\r")
+    until(lambda: written(program) > 6000)
+    stop(program)
+    program.wait_for("stopped by you")
+    program.type(CTRL_HOME)
+    program.wait_for("The first line")
+    program.type(PAGE_DOWN)
+    program.type(CTRL_END)
+    program.wait_for("stopped by you")
+
+
 def test_retrying_makes_another_reply(program: Program) -> None:
     program.type("Hello\r")
     stop(program)
@@ -131,7 +195,7 @@ def test_quitting_in_the_middle_keeps_all_and_leaves_no_engine(
     until(lambda: written(program) > 0)
     program.type("/exit\r")
     assert program.ended() == 0
-    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not alive(engine))
     assert endings(program) == ["stopped"]
     command = [*CHATTERM, "-m", str(chat_model), "--resume"]
     with Program(command, folder=program.folder) as again:
@@ -154,16 +218,75 @@ def test_the_engine_may_die_and_the_conversation_goes_on(program: Program) -> No
     stop(program, replies=2)
 
 
-def test_a_kill_of_the_program_takes_the_engine_with_it_and_loses_no_message(
-    program: Program,
-) -> None:
-    (engine,) = engines(program)
+def test_what_waits_is_back_in_the_prompt_when_the_engine_dies(program: Program) -> None:
     program.type("Hello\r")
     until(lambda: written(program) > 0)
-    program.process.kill()
-    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, timeout=2)
-    assert rows(program, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(program, "SELECT text FROM messages WHERE role = 'user'") == [("Hello",)]
+    program.type("The next one\r")
+    program.wait_for("waits its turn")
+    (engine,) = engines(program)
+    engine.send_signal(signal.SIGKILL)
+    until(lambda: endings(program) == ["failed"])
+    until(lambda: [other for other in engines(program) if other.pid != engine.pid])
+    program.type("!\r")
+    until(lambda: len(endings(program)) == 2)
+    asked = rows(program, "SELECT text FROM messages WHERE role = 'user' ORDER BY id")
+    assert asked == [("Hello",), ("The next one!",)]
+
+
+def test_what_was_not_sent_is_in_the_prompt_after_the_next_start(
+    program: Program, chat_model: Path
+) -> None:
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+    program.type("Waiting words\r")
+    program.wait_for("waits its turn")
+    program.type("and a draft")
+    program.wait_for("draft")
+    program.type(CTRL_Q)
+    assert program.ended() == 0
+    with Program([*CHATTERM, "-m", str(chat_model)], folder=program.folder) as again:
+        again.wait_for("Waiting words")
+        again.wait_for("and a draft")
+
+
+def begin_loading(program: Program) -> None:
+    # Its template is never done, so that this takes seconds.
+    until(lambda: children(program, "chatterm.engine.template"))
+
+
+def begin_reading(program: Program) -> None:
+    until(lambda: rows(program, "SELECT value FROM remembered"))
+    program.type("\x1b[200~" + "the cat " * 3000 + "\x1b[201~")
+    program.wait_for("24,000 characters")
+    program.type("\r")
+    until(lambda: endings(program) == [None])
+
+
+def begin_writing(program: Program) -> None:
+    until(lambda: rows(program, "SELECT value FROM remembered"))
+    program.type("Hello\r")
+    until(lambda: written(program) > 0)
+
+
+def do_nothing(program: Program) -> None:
+    until(lambda: rows(program, "SELECT value FROM remembered"))
+
+
+@pytest.mark.parametrize("begin", [begin_loading, begin_reading, begin_writing, do_nothing])
+def test_a_kill_of_the_program_takes_its_processes_with_it_and_loses_no_message(
+    begin: Callable[[Program], None], chat_model: Path, tmp_path: Path
+) -> None:
+    slow = gguf_models.write_llama(tmp_path / "slow.gguf", template=ENDLESS_TEMPLATE)
+    model = slow if begin is begin_loading else chat_model
+    with Program([*CHATTERM, "-m", str(model)]) as program:
+        begin(program)
+        processes = psutil.Process(program.pid).children(recursive=True)
+        assert len(processes) >= 2
+        asked = rows(program, "SELECT count(*) FROM messages WHERE role = 'user'")
+        program.process.kill()
+        until(lambda: not any(alive(process) for process in processes))
+        assert rows(program, "PRAGMA integrity_check") == [("ok",)]
+        assert rows(program, "SELECT count(*) FROM messages WHERE role = 'user'") == asked
 
 
 def test_a_resize_in_the_middle_of_a_reply_is_survived(program: Program) -> None:
