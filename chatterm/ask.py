@@ -1,20 +1,27 @@
 """`chatterm ask`: one reply, streamed to standard output.
 
 The invariant: standard output gets the reply's text or one JSON object and nothing else; all that
-is said about it goes to standard error.
+is said about it goes to standard error. With --json it gets the whole object of a reply that
+ended, in one of the five ways that are no failure, or nothing: when the engine dies in the middle
+of a reply, the text so far is on standard output without --json, and with it only the exit code
+and the error tell of it, so that whoever reads an object need not ask whether it is a good one.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
-from chatterm.chat.clean import clean
+from chatterm import output
+from chatterm.chat.clean import clean, clean_line, shown
 from chatterm.chat.message import Ending, Figures, Message, Role
 from chatterm.chat.sampling import Sampling
 from chatterm.chat.trace import Trace
@@ -24,7 +31,8 @@ from chatterm.session import Session
 from chatterm.state import ModelOptions
 from chatterm.store import Store
 
-INTERRUPTED = 130
+LONGEST = 64 * 1024 * 1024  # bytes of a conversation or a prompt, far over any context
+SHAPE = 'Give a JSON list like [{"role": "user", "content": "Hello"}].'
 
 
 class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,36 +46,78 @@ class AskOptions(msgspec.Struct, frozen=True, kw_only=True):
     show_prompt: bool = False
 
 
-class _Given(msgspec.Struct, frozen=True):
-    role: Role
-    content: str
-
-
 def read_messages(file: Path) -> tuple[tuple[Role, str], ...]:
-    """A conversation in a JSON file: a list of {role, content}. Raises PromptError."""
-    shape = 'Give a JSON list like [{"role": "user", "content": "Hello"}].'
+    """A conversation in a JSON file: a list of {role, content}. Raises PromptError.
+
+    Other keys are ignored. The file may be a pipe, as a shell makes one of `<(command)`.
+    """
+    name = clean_line(str(file))
     try:
-        given = msgspec.json.decode(file.read_bytes(), type=list[_Given])
+        with file.open("rb") as stream:
+            text = _limited(stream, name).decode("utf-8-sig")
+        # Numbers mean nothing here, and an int of thousands of digits would be a ValueError.
+        given = json.loads(text, parse_int=float)
     except OSError as error:
-        raise PromptError(f"{file} cannot be read: {error.strerror}.") from error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise PromptError(f"{file} is not a conversation: {error}.", shape) from error
-    if not given:
-        raise PromptError(f"{file} has no messages.", shape)
-    return tuple((message.role, message.content) for message in given)
+        raise PromptError(f"{name} cannot be read: {error.strerror}.") from error
+    except RecursionError as error:
+        raise PromptError(f"{name} is not a conversation: it is nested too deeply.") from error
+    except ValueError as error:
+        raise PromptError(f"{name} is not a conversation in JSON: {error}.", SHAPE) from error
+    if not isinstance(given, list) or not given:
+        raise PromptError(f"{name} is not a list of messages.", SHAPE)
+    return tuple(_message(f"{name}, message {at}:", item) for at, item in enumerate(given, 1))
+
+
+def _message(place: str, given: object) -> tuple[Role, str]:
+    if not isinstance(given, dict):
+        raise PromptError(f"{place} {shown(given)} is not a message.", SHAPE)
+    role, content = given.get("role"), given.get("content")
+    if role not in list(Role):
+        raise PromptError(
+            f"{place} role {shown(role)} is not possible.", f"It is one of {', '.join(Role)}."
+        )
+    if not isinstance(content, str):
+        raise PromptError(f"{place} content {shown(content)} is not possible.", "It is a text.")
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(content[error.start]):04x}"
+        raise PromptError(
+            f"{place} content has {half}, which is half of a character.",
+            "Write the character itself, or both halves.",
+        ) from error
+    return Role(role), content
+
+
+def piped() -> str:
+    """What is piped in as standard input. Raises PromptError."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    try:
+        return _limited(sys.stdin.buffer, "Standard input").decode("utf-8", "replace")
+    except OSError as error:
+        raise PromptError(f"Standard input cannot be read: {error.strerror}.") from error
+
+
+def _limited(stream: BinaryIO, name: str) -> bytes:
+    # A device never ends.
+    data = stream.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise PromptError(f"{name} is longer than {LONGEST // 2**20} MB.", "Shorten it.")
+    return data
 
 
 def conversation(
-    prompt: str, piped: str, file: Path | None, system: str
+    prompt: str, addition: str, file: Path | None, system: str
 ) -> tuple[tuple[Role, str], ...]:
-    """What to send: the system prompt, a conversation from a file, the prompt and what was piped.
+    """What to send: the system prompt, a conversation from a file, the prompt and an addition.
 
     Raises PromptError when that is nothing.
     """
     given = list(read_messages(file)) if file else []
     if system and not any(role is Role.SYSTEM for role, _ in given):
         given.insert(0, (Role.SYSTEM, system))
-    question = "\n\n".join(part for part in (prompt, piped.removesuffix("\n")) if part)
+    question = "\n\n".join(part for part in (prompt, addition.removesuffix("\n")) if part)
     if question:
         given.append((Role.USER, question))
     if all(role is Role.SYSTEM for role, _ in given):
@@ -75,8 +125,8 @@ def conversation(
     return tuple(given)
 
 
-def run(options: AskOptions, model: ModelOptions, sampling: Sampling, log: Path) -> int:
-    """Ask, print, and return the exit code. Raises ChattermError."""
+def run(options: AskOptions, model: ModelOptions, sampling: Sampling, log: Path) -> None:
+    """Ask and print. Raises ChattermError, and KeyboardInterrupt after Ctrl+C."""
     changed = threading.Condition()
 
     def tell() -> None:
@@ -91,10 +141,8 @@ def run(options: AskOptions, model: ModelOptions, sampling: Sampling, log: Path)
         session.import_messages(options.messages)
         if options.show_prompt:
             _print_prompt(asking.render(), options.json)
-            return 0
-        return _reply(asking, options)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        else:
+            _reply(asking, options)
     finally:
         session.close()
 
@@ -134,51 +182,78 @@ class _Asking:
             raise answers[0]
         return answers[0]
 
-    def reply(self, show: Callable[[str], None]) -> tuple[Message, bool]:
-        """Write a reply, each new piece of its text to `show`; also whether Ctrl+C ended it."""
+    def reply(self, show: Callable[[str], None]) -> _Reply:
+        """Write a reply, each new piece of its text to `show`, until it ends or Ctrl+C ends it."""
+        before = self.session.state.tree.path()[-1]
+        written = given = len(before.text) if before.role is Role.ASSISTANT else 0
         self.session.reply()
-        last = self.session.state.tree.path()[-1].id
-        shown = len(self.session.state.tree.messages[last].text)
-        interrupted = False
-        while True:
-            state = self.session.state
-            message = state.tree.messages[last]
-            if len(message.text) > shown:
-                show(message.text[shown:])
-                shown = len(message.text)
-            if state.running is None:
-                return message, interrupted
-            try:
+        reply = self.session.state.tree.path()[-1].id
+        with _first_interrupt(self.session.stop) as interrupted:
+            while True:
+                state = self.session.state
+                message = state.tree.messages[reply]
+                if len(message.text) > written:
+                    show(message.text[written:])
+                    written = len(message.text)
+                if state.running is None:
+                    return _Reply(message, message.text[given:], interrupted.is_set())
                 self.wait(lambda now=state: self.session.state is not now)  # type: ignore[misc]
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise
-                interrupted = True
-                self.session.stop()
 
 
-def _reply(asking: _Asking, options: AskOptions) -> int:
+class _Reply(msgspec.Struct, frozen=True):
+    """A reply that has ended. `text`: what was written now, without what was given of it."""
+
+    message: Message
+    text: str
+    interrupted: bool
+
+
+@contextlib.contextmanager
+def _first_interrupt(stop: Callable[[], object]) -> Iterator[threading.Event]:
+    """Within it the first Ctrl+C calls `stop` and sets the event, and breaks into nothing.
+
+    A second one is a KeyboardInterrupt, as usual.
+    """
+    interrupted = threading.Event()
+
+    def handle(_signal: int, _frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        # On a thread, since this one may be holding the lock that `stop` needs.
+        threading.Thread(target=stop, daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _reply(asking: _Asking, options: AskOptions) -> None:
     def show(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    message, interrupted = asking.reply((lambda _: None) if options.json else show)
-    if options.json:
-        trace = asking.session.trace(message.id) if options.tokens else None
-        print(msgspec.json.encode(_report(message, trace)).decode())
-    elif message.text and not message.text.endswith("\n"):
+    reply = asking.reply((lambda _: None) if options.json else show)
+    message = reply.message
+    if not options.json and reply.text and not reply.text.endswith("\n"):
         show("\n")
-    if options.stats:
-        print(_stats(message.figures), file=sys.stderr)
     if message.ending is Ending.FAILED:
         raise EngineError(message.problem)
-    return INTERRUPTED if interrupted else 0
+    if options.json:
+        trace = asking.session.trace(message.id) if options.tokens else None
+        output.write_json(_report(reply, trace))
+    if options.stats:
+        print(_stats(message.figures), file=sys.stderr)
+    if reply.interrupted:
+        raise KeyboardInterrupt
 
 
-def _report(message: Message, trace: Trace | None) -> dict[str, Any]:
-    figures = message.figures
+def _report(reply: _Reply, trace: Trace | None) -> dict[str, Any]:
+    message, figures = reply.message, reply.message.figures
     report: dict[str, Any] = {
-        "text": message.text,
+        "text": reply.text,
         "finish_reason": message.ending,
         "model": message.model,
         "prompt_tokens": figures.prompt_tokens,
@@ -223,7 +298,7 @@ def _stats(figures: Figures) -> str:
 
 def _print_prompt(rendered: Rendered, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode({"prompt": rendered.prompt, "tokens": rendered.tokens}).decode())
+        output.write_json({"prompt": rendered.prompt, "tokens": rendered.tokens})
     else:
         sys.stdout.write(clean(rendered.prompt))
         sys.stdout.flush()

@@ -5,7 +5,8 @@
     ├── StoreError        the conversations cannot be read or written
     ├── ModelError        a model file cannot be loaded or used
     ├── PromptError       a prompt cannot be made or does not fit
-    └── EngineError       the engine process died, hangs or could not be started
+    ├── EngineError       the engine process died, hangs or could not be started
+    └── OutputError       standard output cannot be written
 
 Each has a title, one sentence that says what is wrong, and an advice, one sentence that says
 what to do; together they are what the user reads.
@@ -44,3 +45,7 @@ class PromptError(ChattermError):
 
 class EngineError(ChattermError):
     """The engine process died, hangs or could not be started."""
+
+
+class OutputError(ChattermError):
+    """Standard output cannot be written; a BrokenPipeError as its cause when nobody reads it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatterm.cli import with_resume_value
+from chatterm.flags import with_resume_value
 
 KEYS = {
     "text", "finish_reason", "model", "prompt_tokens", "cached_tokens", "evaluated_tokens",
@@ -222,7 +222,7 @@ def test_a_bad_setting_is_told_and_the_reply_is_given(tmp_path: Path, chat_model
 def test_a_flag_that_is_out_of_range_is_one_sentence(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, "ask", "Hello", "-m", "x.gguf", "--top-p", "7")
     assert code == 1
-    assert "top_p" in err
+    assert err == "chatterm: --top-p = 7.0 is not possible. It is a number from 0 to 1.\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -275,12 +275,14 @@ def test_paths_names_where_things_lie(tmp_path: Path) -> None:
 @pytest.mark.parametrize("heavy", ["llama_cpp", "numpy", "jinja2", "textual"])
 def test_help_loads_nothing_heavy(heavy: str) -> None:
     program = (
-        "import sys, contextlib, io\nsys.argv = ['chatterm', '--help']\n"
+        "import sys, contextlib\nsys.argv = ['chatterm', '--help']\n"
         "from chatterm.cli import main\n"
-        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main()\n"
+        "with contextlib.suppress(SystemExit): main()\n"
         f"sys.exit({heavy!r} in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    process = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert process.returncode == 0
+    assert process.stdout.startswith(b"Usage")
 
 
 def test_the_core_is_used_without_the_user_interface() -> None:
@@ -291,7 +293,30 @@ def test_the_core_is_used_without_the_user_interface() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_resume_takes_a_number_or_none() -> None:
-    assert with_resume_value(["--resume"]) == ["--resume", "0"]
-    assert with_resume_value(["--resume", "7"]) == ["--resume", "7"]
-    assert with_resume_value(["--resume", "-m", "x"]) == ["--resume", "0", "-m", "x"]
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--resume", "--resume last"),
+        ("--resume 7", "--resume 7"),
+        ("--resume -m x", "--resume last -m x"),
+        ("-m x --resume", "-m x --resume last"),
+        ("--resume --resume 7", "--resume last --resume 7"),
+        ("--resume ask hi", "--resume last ask hi"),
+        ("--system --resume", "--system --resume"),
+        ("--system --resume --resume", "--system --resume --resume last"),
+        ("-- --resume", "-- --resume"),
+        ("ask --resume", "ask --resume"),
+    ],
+)
+def test_resume_takes_a_number_or_none(given: str, meant: str) -> None:
+    flags = ("--resume", "-m", "--system")
+    assert with_resume_value(given.split(), flags) == meant.split()
+
+
+def test_a_text_that_looks_like_a_flag_is_left_alone(tmp_path: Path, chat_model: Path) -> None:
+    _, out, _ = run(tmp_path, "ask", "-m", chat_model, "--show-prompt", "--", "--resume")
+    assert "user\n--resume<|im_end|>" in out
+    flags = ("--system", "--resume", "hi", "-m", chat_model, "--show-prompt")
+    _, out, _ = run(tmp_path, "ask", *flags)
+    assert "system\n--resume<|im_end|>" in out
+    assert "user\nhi<|im_end|>" in out
