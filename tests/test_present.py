@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chatterm.chat.message import Change, Ending, Figures, Message, Role
@@ -23,7 +24,7 @@ INFO = ModelInfo(
 def state(ending: Ending | None = None, running: Running | None = None, **more: object) -> State:
     """A question and its reply."""
     question = Message(id=1, parent=None, role=Role.USER, text="Hello", created=0.0)
-    figures = Figures(completion_tokens=23, stop_s=0.004, prompt_tokens=5, decode_s=1.0)
+    figures = Figures(completion_tokens=23, stop_s=0.004, prompt_tokens=5, decode_s=1.0, n_ctx=2048)
     reply = Message(
         id=2,
         parent=1,
@@ -132,6 +133,7 @@ def test_the_status_is_of_the_reply_that_runs_else_of_the_last() -> None:
         (state(running=Running(run=1, message=2, began=0.0)), False, ["escape"]),
         (state(Ending.STOPPED), False, ["rephrase", "retry", "resume"]),
         (state(Ending.EOG), False, ["rephrase", "retry"]),
+        (state(Ending.CONTEXT), False, ["rephrase", "retry"]),
         (state(Ending.STOPPED), True, ["send", "escape"]),
         (State(sampling=Sampling(), loading=0.1), False, ["escape"]),
         (State(sampling=Sampling()), False, []),
@@ -142,6 +144,19 @@ def test_what_can_be_done_now(shown: State, rephrasing: bool, names: list[str]) 
     assert [action.name for action in offered] == names
     for action in offered:
         assert callable(getattr(ChatScreen, f"action_{action.name}"))
+
+
+def test_a_reply_that_filled_the_context_goes_on_in_a_larger_one() -> None:
+    full = state(Ending.CONTEXT)
+    assert full.model
+    model = msgspec.structs.replace(full.model, n_ctx=4096)
+    larger = msgspec.structs.replace(full, model=model)
+    assert [action.name for action in present.actions(larger, False)][-1] == "resume"
+
+
+def test_without_a_model_the_prompt_says_how_to_get_one() -> None:
+    assert "F4" in present.placeholder(State(sampling=Sampling()), None)
+    assert "F4" not in present.placeholder(State(sampling=Sampling(), loading=0.1), None)
 
 
 def test_versions_are_offered_where_there_are_several() -> None:

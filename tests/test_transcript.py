@@ -103,6 +103,16 @@ async def test_shows_entries_one_below_the_other() -> None:
 
 
 @in_loop
+async def test_a_reply_without_a_word_says_why_below_its_title() -> None:
+    async with shown(question("q"), reply("", note="It broke.")) as (transcript, _):
+        assert screen(transcript)[3:7] == ["Model", "It broke.", "", ""]
+        transcript.show([question("q"), reply("", 3, open=True)])
+        assert screen(transcript)[3:6] == ["Model", "▌", ""]
+        transcript.update(reply("", 3, note="It broke."))
+        assert screen(transcript)[3:7] == ["Model", "It broke.", "", ""]
+
+
+@in_loop
 async def test_streams_and_closes() -> None:
     text = "# Head\n\nSome **bold** words.\n\n- one\n- two\n"
     async with shown(question("q"), reply("", open=True)) as (transcript, pilot):

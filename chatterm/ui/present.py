@@ -219,17 +219,25 @@ def actions(state: State, rephrasing: bool) -> list[Action]:
     path = state.tree.path()
     if state.running or not path or path[-1].role is not Role.ASSISTANT:
         return []
-    unfinished = path[-1].ending is not Ending.EOG and path[-1].ending is not Ending.STOP
     offered = [Action("rephrase", "esc", "rephrase"), Action("retry", "^r", "retry")]
-    if unfinished and path[-1].text:
+    if _can_go_on(state, path[-1]):
         offered.append(Action("resume", "^o", "continue"))
     if message := branched(state):
         offered.append(Action("next_version", "←→", badge(state, message)))
     return offered
 
 
+def _can_go_on(state: State, reply: Message) -> bool:
+    """Whether there is more to be written of a reply, and room for it in the context."""
+    if reply.ending is Ending.CONTEXT:
+        return state.model is not None and state.model.n_ctx > reply.figures.n_ctx
+    return reply.text != "" and reply.ending not in (Ending.EOG, Ending.STOP)
+
+
 def placeholder(state: State, rephrasing: int | None) -> str:
     """What an empty prompt says."""
+    if state.model is None and state.loading is None:
+        return "There is no model; F4 chooses one…"
     if rephrasing is not None:
         return "Ask it otherwise…"
     if state.running:

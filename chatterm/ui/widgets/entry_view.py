@@ -77,7 +77,7 @@ class EntryView:
         self._laid: list[Laid | None] = []
         self._heights: list[int] = []  # rows of each block
         self._starts: list[int] = []  # rows before each block
-        self._rows = _estimate(entry.text, width)  # of the text
+        self._rows = _estimate(entry, width)  # of the text
         self._marks: list[tuple[int, int]] = []  # (block, offset in its content) of each mark
         self._head = self._make_head()
         self._foot = self._make_foot()
@@ -97,7 +97,7 @@ class EntryView:
         self.width = width
         self._head, self._foot = self._make_head(), self._make_foot()
         if self._parser is None:
-            self._rows = _estimate(self.entry.text, width)
+            self._rows = _estimate(self.entry, width)
         else:
             self._lay_nothing()
 
@@ -111,7 +111,7 @@ class EntryView:
         before, self.entry = self.entry, entry
         self._head, self._foot = self._make_head(), self._make_foot()
         if self._parser is None:
-            self._rows = _estimate(entry.text, self.width)
+            self._rows = _estimate(entry, self.width)
             return
         same = (entry.plain, entry.text, entry.open) == (before.plain, before.text, before.open)
         longer = entry.plain == before.plain and before.open and entry.text.startswith(before.text)
@@ -126,7 +126,7 @@ class EntryView:
         """Add to the text; the first row that may have changed."""
         self.entry = msgspec.structs.replace(self.entry, text=self.entry.text + text)
         if self._parser is None:
-            self._rows = _estimate(self.entry.text, self.width)
+            self._rows = _estimate(self.entry, self.width)
             return 0
         cursor = self._rows - 1  # leaves its row, even where the row's text stays
         return len(self._head) + min(self._feed(text), cursor)
@@ -268,7 +268,8 @@ class EntryView:
             shown.insert(0, f"and {more} more above")
         bar = Run("┊ ", ink.GUTTER)
         lines = [Line((bar, Run(label[: self.width - 2], ink.NOTE))) for label in shown]
-        return [_BLANK, *lines, *(Line(line, soft=soft) for line, soft in note)]
+        lines += [Line(line, soft=soft) for line, soft in note]
+        return [_BLANK, *lines] if self.entry.text else lines
 
     @property
     def _note_below(self) -> bool:
@@ -322,7 +323,10 @@ def _begin(block: Block) -> int:
     return block.lines[0][0] if block.lines else 0
 
 
-def _estimate(text: str, width: int) -> int:
+def _estimate(entry: Entry, width: int) -> int:
+    text = entry.text
+    if not text:
+        return 1 if entry.open or entry.plain else 0
     return text.count("\n") + len(text) // width + 1
 
 
