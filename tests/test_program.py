@@ -312,13 +312,12 @@ def test_a_small_terminal_has_all_that_is_needed(chat_model: Path) -> None:
         stop(program)
 
 
-def test_without_a_model_it_says_what_one_is_and_takes_a_path(
-    tmp_path: Path, chat_model: Path
-) -> None:
-    with Program(CHATTERM, folder=tmp_path) as program:
-        program.wait_for("A model is a GGUF file")
-        program.type(f"{chat_model}\r")
-        until(lambda: rows(program, "SELECT value FROM remembered"))
+def test_it_says_what_a_model_is_and_takes_a_path(program: Program, base_model: Path) -> None:
+    program.type("\x1bOS")  # F4
+    program.wait_for("A model is a GGUF file")
+    program.type(f"{base_model}\r")
+    name = os.fsencode(base_model)
+    until(lambda: rows(program, "SELECT value FROM remembered") == [(name,)])
 
 
 def test_a_model_that_is_none_is_said_and_the_program_goes_on(tmp_path: Path) -> None:
