@@ -144,7 +144,7 @@ def test_what_was_sent_is_there_again_after_the_next_start(
 
 def test_the_palette_and_a_slash_offer_the_commands(program: Program) -> None:
     program.type(CTRL_P)
-    program.wait_for("Begin a new chat")
+    program.wait_for("/model [FILE]")
     program.type(ESCAPE)
     program.wait_for("Ask anything")
     program.type("/sy")

@@ -16,6 +16,7 @@ import msgspec
 from textual import on
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.markup import escape
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import TextArea
@@ -89,8 +90,8 @@ class ChattermApp(App[None]):
     def on_mount(self) -> None:
         self.push_screen(self._chat)
         self._tell_problems()
-        if self._outside.load is not None:
-            self._session.load(self._outside.load)
+        if (load := self._outside.load) is not None:
+            self._try(lambda: self._session.load(load))
         elif self._session.state.model is None:
             self._choose_model()
         # What is loaded by now stays: later collections need not look at it again.
@@ -104,8 +105,8 @@ class ChattermApp(App[None]):
         """What the palette offers: the slash commands."""
         for command in COMMANDS:
             does = command.help[0].upper() + command.help[1:]
-            begin = partial(self._chat.begin, command)
-            yield SystemCommand(does, f"/{command.names[0]} {command.argument}".rstrip(), begin)
+            name = escape(f"/{command.names[0]} {command.argument}".rstrip())
+            yield SystemCommand(does, name, partial(self._chat.begin, command))
 
     @on(ChatScreen.Wanted)
     def _wanted(self, event: ChatScreen.Wanted) -> None:

@@ -15,10 +15,10 @@ from textual.widgets.option_list import Option
 from chatterm.chat.clean import clean_line
 from chatterm.store import Conversation
 from chatterm.ui.present import plural
-from chatterm.ui.screens.dialog import Dialog
+from chatterm.ui.screens.dialog import Choice
 
 
-class ChatsScreen(Dialog[int | None]):
+class ChatsScreen(Choice[int | None]):
     """Choose a conversation; the result is its id."""
 
     def __init__(self, conversations: Sequence[Conversation]) -> None:
@@ -28,9 +28,9 @@ class ChatsScreen(Dialog[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Static("Chats", classes="box-title", markup=False)
-            yield Input(placeholder="Filter by title…", id="filter")
+            yield Input(placeholder="Words of a title…", compact=True)
             yield OptionList(id="choices", markup=False)
-            yield Static("⏎ open   esc close", classes="box-keys", markup=False)
+            yield Static("⏎ open   ↑↓ choose   esc close", classes="box-keys", markup=False)
 
     def on_mount(self) -> None:
         self._show("")
@@ -41,10 +41,7 @@ class ChatsScreen(Dialog[int | None]):
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
-        choices = self.query_one(OptionList)
-        if choices.option_count:
-            choices.highlighted = choices.highlighted or 0
-            choices.action_select()
+        self.choices.action_select()
 
     @on(OptionList.OptionSelected)
     def _opened(self, event: OptionList.OptionSelected) -> None:
@@ -52,7 +49,7 @@ class ChatsScreen(Dialog[int | None]):
             self.dismiss(int(event.option_id))
 
     def _show(self, text: str) -> None:
-        choices = self.query_one(OptionList)
+        choices = self.choices
         choices.clear_options()
         now = time.time()
         for conversation in self._conversations:
@@ -66,8 +63,11 @@ class ChatsScreen(Dialog[int | None]):
                     ),
                 )
                 choices.add_option(Option(line, id=str(conversation.id)))
-        if not choices.option_count:
-            choices.add_option(Option(Content("No chat here yet."), disabled=True))
+        if choices.option_count:
+            choices.highlighted = 0
+        else:
+            none = "No title has these words." if text else "No chat here yet."
+            choices.add_option(Option(Content(none), disabled=True))
 
 
 def ago(seconds: float) -> str:

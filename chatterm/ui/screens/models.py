@@ -7,14 +7,14 @@ from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from chatterm import builtin
 from chatterm.chat.clean import clean_line
-from chatterm.ui.screens.dialog import Dialog
+from chatterm.ui.screens.dialog import Choice
 
 ABOUT = (
     "A model is a GGUF file, the format of llama.cpp: all of a language model in one file, "
@@ -24,7 +24,7 @@ ABOUT = (
 )
 
 
-class ModelsScreen(Dialog[Path | None]):
+class ModelsScreen(Choice[Path | None]):
     """Choose a model; the result is its path. Files are looked for in the background."""
 
     def __init__(self, places: Sequence[Path], find: Callable[[], list[Path]]) -> None:
@@ -37,14 +37,14 @@ class ModelsScreen(Dialog[Path | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Static("Models", classes="box-title", markup=False)
-            yield Input(placeholder="Path of a GGUF file…", id="path")
+            yield Input(placeholder="Path of a GGUF file…", compact=True)
             yield OptionList(id="choices", markup=False)
-            yield Static(self._about(), id="about", markup=False)
-            yield Static("⏎ load   tab to the list   esc close", classes="box-keys", markup=False)
+            with VerticalScroll(id="about"):
+                yield Static(self._about(), markup=False)
+            yield Static("⏎ load   ↑↓ choose   esc close", classes="box-keys", markup=False)
 
     def on_mount(self) -> None:
-        choices = self.query_one(OptionList)
-        choices.add_option(Option(Content("Looking for models…"), disabled=True))
+        self.choices.add_option(Option(Content("Looking for models…"), disabled=True))
         self._look()
 
     def _about(self) -> str:
@@ -61,7 +61,7 @@ class ModelsScreen(Dialog[Path | None]):
         self.app.call_from_thread(self._show, found)
 
     def _show(self, found: list[tuple[Path, str, str]]) -> None:
-        choices = self.query_one(OptionList)
+        choices = self.choices
         choices.clear_options()
         self._found = [path for path, _, _ in found]
         for index, (_, name, about) in enumerate(found):
@@ -72,7 +72,9 @@ class ModelsScreen(Dialog[Path | None]):
 
     @on(Input.Submitted)
     def _given(self, event: Input.Submitted) -> None:
-        if event.value.strip():
+        if not event.value.strip():
+            self.choices.action_select()
+        else:
             self.dismiss(Path(event.value.strip().strip("'\"")).expanduser().absolute())
 
     @on(OptionList.OptionSelected)
@@ -86,4 +88,6 @@ def _size(path: Path) -> str:
         size = path.stat().st_size
     except OSError:
         return "?"
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
