@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from chatterm.chat.clean import clean
 from chatterm.chat.message import Role
 from chatterm.chat.sampling import Sampling
-from chatterm.chat.trace import Trace
+from chatterm.chat.trace import Trace, pack_ids
 from chatterm.engine import protocol
 from chatterm.engine.protocol import (
     Command,
@@ -66,13 +67,16 @@ class Reply:
 
 
 class EngineDriver:
-    """Starts `python -m chatterm.engine` and talks with it. A context manager."""
+    """Starts `python -m chatterm.engine`, or another program, and talks with it.
 
-    def __init__(self, log: Path) -> None:
+    A context manager.
+    """
+
+    def __init__(self, log: Path, program: str = "") -> None:
         self._log_file = log.open("ab")
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "chatterm.engine"],
+            [sys.executable, *(("-c", program) if program else ("-m", "chatterm.engine"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log_file,
@@ -144,13 +148,13 @@ class EngineDriver:
 
     def load(self, path: Path, **fields: Any) -> Loaded:
         """Load a model that must load."""
-        event = self.ask(Load, path=str(path), **{"n_threads": 1, **fields})
+        event = self.ask(Load, path=path, **{"n_threads": 1, **fields})
         assert isinstance(event, Loaded), event
         return event
 
     def load_fails(self, path: Path, **fields: Any) -> Failed:
         """Load a model that must not load."""
-        event = self.ask(Load, path=str(path), **fields)
+        event = self.ask(Load, path=path, **fields)
         assert isinstance(event, Failed), event
         return event
 
@@ -186,6 +190,16 @@ def turns(texts: Iterable[str]) -> tuple[PromptMessage, ...]:
     roles = (Role.USER, Role.ASSISTANT)
     return tuple(
         PromptMessage(role=roles[index % 2], text=text) for index, text in enumerate(texts)
+    )
+
+
+def spoken(*texts_and_replies: str | Reply) -> tuple[PromptMessage, ...]:
+    """Messages in turn of user and assistant, with the tokens of what was really replied."""
+    return tuple(
+        PromptMessage(role=Role.USER, text=said)
+        if isinstance(said, str)
+        else PromptMessage(role=Role.ASSISTANT, text=clean(said.text), tokens=pack_ids(said.ids))
+        for said in texts_and_replies
     )
 
 

@@ -21,12 +21,13 @@ DIM, HEADS, FEED_FORWARD = 32, 4, 64
 NEVER = -40.0  # a bias that ends no reply
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "ran", "home", "in", "rain", "she", "said"]
 
-_NORMAL, _UNKNOWN, _CONTROL, _BYTE = (
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = (
     int(kind)
     for kind in (
         gguf.TokenType.NORMAL,
         gguf.TokenType.UNKNOWN,
         gguf.TokenType.CONTROL,
+        gguf.TokenType.USER_DEFINED,
         gguf.TokenType.BYTE,
     )
 )
@@ -42,22 +43,14 @@ def write_llama(
     layers: int = 2,
     name: str = "Tiny llama",
     damaged: bool = False,
+    user_defined: Sequence[str] = (),
 ) -> Path:
     """A llama with a byte-level BPE vocabulary and ChatML's control tokens.
 
-    `damaged`: its weights hold a NaN.
+    damaged: its weights hold a NaN. user_defined: special tokens besides, that have a text.
     """
-    tokens, kinds, merges = _bpe_vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|im_end|>"))
-    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
-    writer.add_add_bos_token(False)
-    bias = _biases(tokens, kinds, eog_bias, _printable_bpe)
+    bias = _add_bpe_vocabulary(writer, eog_bias, "<|im_end|>", user_defined)
     return _finish_llama(writer, path, name, template, n_ctx, seed, layers, bias, damaged)
 
 
@@ -96,20 +89,12 @@ def write_gpt2(
     name: str = "Tiny GPT-2",
 ) -> Path:
     """A GPT-2, whose positions are learned: beyond `n_ctx` there are none."""
-    tokens, kinds, merges = _bpe_vocabulary()
     writer = gguf.GGUFWriter(path, "gpt2")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges(merges)
-    writer.add_eos_token_id(tokens.index("<|endoftext|>"))
-    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
-    writer.add_add_bos_token(False)
+    bias = _add_bpe_vocabulary(writer, eog_bias, "<|endoftext|>")
     writer.add_layer_norm_eps(1e-5)
     _add_shape(writer, name, template, n_ctx, 1)
     tensors = _Tensors(writer, seed)
-    tensors.embedding(len(tokens))
+    tensors.embedding(len(bias))
     positions = tensors.random(n_ctx, DIM)
     positions[:, 0] = 0
     writer.add_tensor("position_embd.weight", positions)
@@ -124,7 +109,64 @@ def write_gpt2(
     ):
         tensors.matrix(f"blk.0.{part}.weight", rows, columns)
         writer.add_tensor(f"blk.0.{part}.bias", np.zeros(rows, np.float32))
-    tensors.output(_biases(tokens, kinds, eog_bias, _printable_bpe))
+    tensors.output(bias)
+    return _write(writer, path)
+
+
+def write_mamba(path: Path, *, template: str | None = CHATML, seed: int = 6) -> Path:
+    """A recurrent model: its one state is after all tokens, and cannot be cut back."""
+    inner, state, convolution, rank, layers = 2 * DIM, 8, 4, 2, 2
+    writer = gguf.GGUFWriter(path, "mamba")
+    bias = _add_bpe_vocabulary(writer, NEVER, "<|im_end|>")
+    _add_shape(writer, "Tiny Mamba", template, 2048, layers)
+    writer.add_ssm_conv_kernel(convolution)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_time_step_rank(rank)
+    writer.add_layer_norm_rms_eps(1e-5)
+    tensors = _Tensors(writer, seed)
+    tensors.embedding(len(bias))
+    writer.add_tensor("output_norm.weight", np.ones(DIM, np.float32))
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        writer.add_tensor(f"{block}.attn_norm.weight", np.ones(DIM, np.float32))
+        for part, rows, columns in (
+            ("ssm_in", 2 * inner, DIM),
+            ("ssm_conv1d", inner, convolution),
+            ("ssm_x", rank + 2 * state, inner),
+            ("ssm_dt", inner, rank),
+            ("ssm_out", DIM, inner),
+        ):
+            tensors.matrix(f"{block}.{part}.weight", rows, columns)
+        for bias_of in ("ssm_conv1d", "ssm_dt"):
+            writer.add_tensor(f"{block}.{bias_of}.bias", np.zeros(inner, np.float32))
+        writer.add_tensor(f"{block}.ssm_a", -np.abs(tensors.random(inner, state)))
+        writer.add_tensor(f"{block}.ssm_d", np.ones(inner, np.float32))
+    tensors.output(bias)
+    return _write(writer, path)
+
+
+def write_gemma(path: Path, *, window: int, template: str | None = CHATML, seed: int = 7) -> Path:
+    """A Gemma 3: five of its six layers see only the last `window` tokens."""
+    layers = 6
+    writer = gguf.GGUFWriter(path, "gemma3")
+    bias = _add_bpe_vocabulary(writer, NEVER, "<|im_end|>")
+    _add_shape(writer, "Tiny Gemma", template, 2048, layers)
+    writer.add_head_count_kv(HEADS)
+    writer.add_key_length(DIM // HEADS)
+    writer.add_value_length(DIM // HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_sliding_window(window)
+    tensors = _Tensors(writer, seed)
+    tensors.embedding(len(bias))
+    writer.add_tensor("output_norm.weight", np.ones(DIM, np.float32))
+    for layer in range(layers):
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            writer.add_tensor(f"blk.{layer}.{norm}.weight", np.ones(DIM, np.float32))
+        for norm in ("attn_q_norm", "attn_k_norm"):
+            writer.add_tensor(f"blk.{layer}.{norm}.weight", np.ones(DIM // HEADS, np.float32))
+        tensors.attention_and_feed_forward(layer)
+    tensors.output(bias)
     return _write(writer, path)
 
 
@@ -195,9 +237,16 @@ class _Tensors:
 
     def matrix(self, name: str, rows: int, columns: int) -> None:
         weights = self.random(rows, columns)
-        if "attn_output" in name or "ffn_down" in name:
+        if any(part in name for part in ("attn_output", "ffn_down", "ssm_out")):
             weights[0] = 0
         self._writer.add_tensor(name, weights)
+
+    def attention_and_feed_forward(self, layer: int) -> None:
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            self.matrix(f"blk.{layer}.{part}.weight", DIM, DIM)
+        self.matrix(f"blk.{layer}.ffn_gate.weight", FEED_FORWARD, DIM)
+        self.matrix(f"blk.{layer}.ffn_up.weight", FEED_FORWARD, DIM)
+        self.matrix(f"blk.{layer}.ffn_down.weight", DIM, FEED_FORWARD)
 
     def output(self, bias: np.ndarray) -> None:
         weights = 3 * self.random(len(bias), DIM)
@@ -227,11 +276,7 @@ def _finish_llama(
         for norm in ("attn_norm", "ffn_norm"):
             weights = np.full(DIM, np.nan if damaged else 1, np.float32)
             writer.add_tensor(f"blk.{layer}.{norm}.weight", weights)
-        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            tensors.matrix(f"blk.{layer}.{part}.weight", DIM, DIM)
-        tensors.matrix(f"blk.{layer}.ffn_gate.weight", FEED_FORWARD, DIM)
-        tensors.matrix(f"blk.{layer}.ffn_up.weight", FEED_FORWARD, DIM)
-        tensors.matrix(f"blk.{layer}.ffn_down.weight", DIM, FEED_FORWARD)
+        tensors.attention_and_feed_forward(layer)
     tensors.output(bias)
     return _write(writer, path)
 
@@ -258,6 +303,16 @@ def _write(writer: gguf.GGUFWriter, path: Path) -> Path:
     return path
 
 
+def byte_token(byte: int) -> int:
+    """The token of a byte alone, in the BPE vocabulary of these models."""
+    return _bpe_vocabulary()[0].index(_byte_letters()[byte])
+
+
+def user_defined_token(index: int) -> int:
+    """The token of the `user_defined` string with that index."""
+    return len(_bpe_vocabulary()[0]) + index
+
+
 def _byte_letters() -> list[str]:
     """GPT-2's letter for each byte: itself where it is printable, else one from U+0100 on."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
@@ -265,6 +320,24 @@ def _byte_letters() -> list[str]:
     return [
         chr(byte) if byte in printable else chr(256 + hidden.index(byte)) for byte in range(256)
     ]
+
+
+def _add_bpe_vocabulary(
+    writer: gguf.GGUFWriter, eog_bias: float, end: str, user_defined: Sequence[str] = ()
+) -> np.ndarray:
+    """The vocabulary, with `end` as the token that ends a reply; its tokens' biases."""
+    tokens, kinds, merges = _bpe_vocabulary()
+    tokens += user_defined
+    kinds += [_USER_DEFINED] * len(user_defined)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens.index(end))
+    writer.add_bos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_add_bos_token(False)
+    return _biases(tokens, kinds, eog_bias, _printable_bpe)
 
 
 def _bpe_vocabulary() -> tuple[list[str], list[int], list[str]]:

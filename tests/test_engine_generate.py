@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import gguf_models
 import pytest
-from engine_driver import EngineDriver, Reply, turns
+from engine_driver import EngineDriver, Reply, spoken, turns
+from llama_cpp import Llama
 
 from chatterm.chat.clean import clean
 from chatterm.chat.message import Ending, Role
 from chatterm.chat.sampling import Sampling
-from chatterm.chat.trace import pack_ids
+from chatterm.chat.trace import RECORD, pack_ids
 from chatterm.engine.protocol import (
     BareLoop,
     BareLoopDone,
     Evaluated,
+    Event,
     Failed,
     Generate,
     Pace,
@@ -42,16 +46,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineDriver]:
 
 def greedy(max_tokens: int = 32, **fields: object) -> Sampling:
     return Sampling(temperature=0, max_tokens=max_tokens, **fields)  # type: ignore[arg-type]
-
-
-def spoken(*texts_and_replies: str | Reply) -> tuple[PromptMessage, ...]:
-    """Messages in turn of user and assistant, with the tokens of what was really replied."""
-    return tuple(
-        PromptMessage(role=Role.USER, text=said)
-        if isinstance(said, str)
-        else PromptMessage(role=Role.ASSISTANT, text=clean(said.text), tokens=pack_ids(said.ids))
-        for said in texts_and_replies
-    )
 
 
 def test_a_reply_has_its_text_its_tokens_and_its_figures(engine: EngineDriver) -> None:
@@ -193,6 +187,61 @@ def test_a_tune_acts_on_a_later_token_of_the_same_reply(engine: EngineDriver) ->
     assert all(reply.trace[at].rank == 0 for at, version in enumerate(versions) if version == 1)
     assert len(versions) == 1500
     assert reply.finished.ending == Ending.LENGTH
+
+
+def test_fewer_tokens_than_are_written_end_the_reply_at_once(engine: EngineDriver) -> None:
+    run = engine.start("the cat", sampling=Sampling(seed=1, max_tokens=-1), pace=20)
+    events: list[Event] = []
+    while (
+        sum(len(event.records) for event in events if isinstance(event, Tokens)) < 3 * RECORD.size
+    ):
+        events += engine.wait_for(lambda event: isinstance(event, Tokens))
+    engine.send(Tune(run=run, version=1, sampling=Sampling(seed=1, max_tokens=2)))
+    reply = Reply(events + engine.until_closed(run))
+    assert reply.finished.ending == Ending.LENGTH
+    assert 3 <= len(reply.trace) < 100
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(seed=5, max_tokens=200, temperature=1.5, repeat_penalty=1.6, repeat_last_n=20),
+        Sampling(seed=6, max_tokens=200, temperature=1.2, presence_penalty=1, frequency_penalty=1),
+        Sampling(seed=7, max_tokens=200, temperature=0, repeat_penalty=1.3, repeat_last_n=-1),
+    ],
+    ids=["repeat", "presence", "greedy"],
+)
+def test_a_tune_that_changes_nothing_leaves_the_reply_as_it_is(
+    engine: EngineDriver, sampling: Sampling
+) -> None:
+    """The random state and the penalties' history go on."""
+    expected = engine.generate("she said", sampling=sampling)
+    # Paced until the tune is in force, so that it falls early into the reply.
+    run = engine.start("she said", sampling=sampling, pace=20)
+    events: list[Event] = []
+    for version in (1, 2):
+        events += engine.wait_for(lambda event: isinstance(event, Tokens))
+        engine.send(Tune(run=run, version=version, sampling=sampling))
+    events += engine.wait_for(lambda event: isinstance(event, Tokens))
+    engine.send(Pace(run=run, pace=0))
+    reply = Reply(events + engine.until_closed(run))
+    assert {reply.trace[at].version for at in range(len(reply.trace))} == {0, 1, 2}
+    assert reply.ids == expected.ids
+
+
+def test_greedy_writes_what_llama_cpp_pythons_own_loop_writes(
+    engine: EngineDriver, tmp_path: Path
+) -> None:
+    path = gguf_models.write_llama(tmp_path / "tiny.gguf")
+    # Flash attention is what llama.cpp chooses by itself; without, other last digits come out.
+    other = Llama(str(path), n_ctx=2048, n_threads=1, flash_attn=True, verbose=False)
+    with contextlib.closing(other):
+        for question in ("the cat", "she ran home in the rain", "x"):
+            rendered = engine.ask(Render, messages=turns([question]))
+            assert isinstance(rendered, Rendered)
+            tokens = other.generate([token.id for token in rendered.tokens], temp=0.0)
+            expected = list(itertools.islice(tokens, 100))
+            assert engine.generate(question, sampling=greedy(100)).ids == expected
 
 
 def test_a_tune_for_a_run_that_waits_holds_from_its_first_token(engine: EngineDriver) -> None:
@@ -355,6 +404,18 @@ def test_a_reply_ends_with_the_models_own_end(tmp_path: Path) -> None:
         assert reply.finished.ending == Ending.EOG
         assert "<|im_end|>" not in reply.text
         assert len(reply.trace) == reply.finished.figures.completion_tokens
+
+
+def test_an_endless_reply_writes_on_past_its_end(tmp_path: Path) -> None:
+    with EngineDriver(tmp_path / "log") as driver:
+        driver.load(gguf_models.write_llama(tmp_path / "short.gguf", eog_bias=4.0))
+        settings = Sampling(seed=1, max_tokens=60)
+        assert driver.generate("the cat", sampling=settings).finished.ending == Ending.EOG
+        reply = driver.generate("the cat", sampling=settings, endless=True)
+        assert reply.finished.ending == Ending.LENGTH
+        assert len(reply.trace) == 60
+        assert "<|im_end|>" not in reply.text
+        assert b"<|im_end|>" in [reply.trace[at].piece for at in range(60)]
 
 
 def test_damaged_weights_are_told_and_the_engine_goes_on(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from engine_driver import EngineDriver
 
 from chatterm.engine.protocol import Failed, Load, LoadProgress, Stop
 
+SLOW_TEMPLATE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineDriver]:
@@ -89,7 +91,7 @@ def test_more_threads_than_llama_cpp_takes_are_not_asked_for(
 def test_progress_is_told_in_whole_percents(engine: EngineDriver, tmp_path: Path) -> None:
     path = gguf_models.write_llama(tmp_path / "tiny.gguf")
     run = engine.new_run()
-    engine.send(Load(run=run, path=str(path)))
+    engine.send(Load(run=run, path=path))
     told = [e.fraction for e in engine.until_closed(run) if isinstance(e, LoadProgress)]
     assert told == sorted(told)
     assert told[-1] == 1
@@ -100,8 +102,8 @@ def test_progress_is_told_in_whole_percents(engine: EngineDriver, tmp_path: Path
 def test_a_stop_cancels_a_load_and_the_next_one_works(engine: EngineDriver, tmp_path: Path) -> None:
     path = gguf_models.write_llama(tmp_path / "tiny.gguf")
     first, second = engine.new_run(), engine.new_run()
-    engine.send(Load(run=first, path=str(path)))
-    engine.send(Load(run=second, path=str(path)))
+    engine.send(Load(run=first, path=path))
+    engine.send(Load(run=second, path=path))
     engine.send(Stop(run=second))
     engine.until_closed(first)
     cancelled = engine.until_closed(second)[-1]
@@ -110,15 +112,32 @@ def test_a_stop_cancels_a_load_and_the_next_one_works(engine: EngineDriver, tmp_
     assert engine.load(path)
 
 
+def test_a_stop_after_the_weights_are_read_cancels_too(
+    engine: EngineDriver, tmp_path: Path
+) -> None:
+    """A template that takes its time holds the load up after the last progress."""
+    path = gguf_models.write_llama(tmp_path / "slow.gguf", template=SLOW_TEMPLATE)
+    run = engine.new_run()
+    engine.send(Load(run=run, path=path))
+    engine.wait_for(lambda event: isinstance(event, LoadProgress) and event.fraction == 1)
+    engine.send(Stop(run=run))
+    cancelled = engine.until_closed(run)[-1]
+    assert isinstance(cancelled, Failed)
+    assert cancelled.kind == "EngineError"
+    assert isinstance(engine.generate("x").end, Failed)
+    assert engine.load(gguf_models.write_llama(tmp_path / "tiny.gguf"))
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
         (b"", "empty"),
         (b"not a model at all, but text", "not a GGUF"),
         (b"GGUF\x03", "incomplete"),
-        (b"GGUF" + b"\xff" * 400, "cannot be loaded"),
+        (b"GGUF\x03\0\0\0" + b"\xff" * 400, "incomplete or damaged"),
+        (b"GGUF\x63\0\0\0" + b"\0" * 400, "version 99"),
     ],
-    ids=["empty", "text", "short", "garbage"],
+    ids=["empty", "text", "short", "garbage", "newer"],
 )
 def test_a_file_that_is_no_model(
     engine: EngineDriver, tmp_path: Path, content: bytes, word: str
@@ -128,10 +147,34 @@ def test_a_file_that_is_no_model(
     assert_sentence(engine.load_fails(path), "bad.gguf", word)
 
 
-def test_a_truncated_model(engine: EngineDriver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [24, 30, 200, 1000, 5000, -5000])
+def test_a_truncated_model(engine: EngineDriver, tmp_path: Path, left: int) -> None:
     path = gguf_models.write_llama(tmp_path / "cut.gguf")
-    path.write_bytes(path.read_bytes()[:-5000])
-    assert_sentence(engine.load_fails(path), "cut.gguf", "incomplete")
+    path.write_bytes(path.read_bytes()[:left])
+    failed = engine.load_fails(path)
+    assert_sentence(failed, "cut.gguf", "incomplete or damaged")
+    assert str(tmp_path) not in failed.title
+    assert "llama_model_loader" not in failed.title
+
+
+def test_a_damaged_header(engine: EngineDriver, tmp_path: Path) -> None:
+    path = gguf_models.write_llama(tmp_path / "hurt.gguf")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"general.name")
+    data[at - 8 : at] = b"\xff" * 8  # the length of that key
+    path.write_bytes(data)
+    assert_sentence(engine.load_fails(path), "hurt.gguf", "incomplete or damaged")
+
+
+def test_a_tensor_of_an_unknown_type_is_named(engine: EngineDriver, tmp_path: Path) -> None:
+    path = gguf_models.write_llama(tmp_path / "new.gguf")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"token_embd.weight") + len(b"token_embd.weight") + 4 + 2 * 8
+    data[at : at + 4] = (222).to_bytes(4, "little")
+    path.write_bytes(data)
+    failed = engine.load_fails(path)
+    assert_sentence(failed, "new.gguf", "type 222")
+    assert "too new" in failed.advice
 
 
 def test_a_path_that_leads_to_no_file(engine: EngineDriver, tmp_path: Path) -> None:

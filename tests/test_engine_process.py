@@ -19,6 +19,30 @@ from chatterm.engine.protocol import Evaluated, Failed, Generate, Load, Loaded, 
 
 ENDLESS = Sampling(seed=1, max_tokens=-1)
 ENDLESS_TEMPLATE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+# The engine, in which a thread prints in every way there is.
+PRINTING = """
+import ctypes, os, subprocess, sys, threading, time
+from chatterm.engine.__main__ import main
+from chatterm.engine import worker
+
+def print_on():
+    while True:
+        print("printed by print", flush=True)
+        os.write(1, b"printed by fd\\n")
+        subprocess.run([sys.executable, "-S", "-c", "print('printed by child')"])
+        if sys.platform != "win32":
+            ctypes.CDLL(None).puts(b"printed by C")
+            ctypes.CDLL(None).fflush(None)
+
+serve = worker.serve
+
+def serve_and_print(commands, events):
+    threading.Thread(target=print_on, daemon=True).start()
+    serve(commands, events)
+
+worker.serve = serve_and_print
+main()
+"""
 HUGE_TEMPLATE = "{{ 'x' * 9000000000 }}"
 
 
@@ -80,7 +104,7 @@ def test_it_ends_when_nobody_reads_its_events(tiny: Path) -> None:
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         assert process.stdin
         assert process.stdout
-        protocol.write(process.stdin, Load(run=1, path=str(tiny)))
+        protocol.write(process.stdin, Load(run=1, path=tiny))
         protocol.write(
             process.stdin, Generate(run=2, messages=turns(["the cat"]), sampling=ENDLESS)
         )
@@ -98,7 +122,7 @@ def test_its_children_end_with_it(engine: EngineDriver, tiny: Path) -> None:
 
 def test_a_child_that_renders_for_ever_ends_with_it(engine: EngineDriver, tmp_path: Path) -> None:
     path = gguf_models.write_llama(tmp_path / "endless.gguf", template=ENDLESS_TEMPLATE)
-    engine.send(Load(run=engine.new_run(), path=str(path)))
+    engine.send(Load(run=engine.new_run(), path=path))
     process = psutil.Process(engine.process.pid)
     assert eventually(lambda: bool(process.children()))
     children = process.children()
@@ -140,6 +164,17 @@ def test_ctrl_c_does_not_reach_it(engine: EngineDriver, tiny: Path) -> None:
 def test_what_llama_cpp_prints_goes_to_the_log(engine: EngineDriver, tiny: Path) -> None:
     engine.load(tiny)
     assert "llama_model_loader" in engine.log.read_text("utf-8", "replace")
+
+
+def test_what_anything_prints_in_it_goes_to_the_log(tmp_path: Path, tiny: Path) -> None:
+    """Python, native code and a child process print to file descriptor 1 while it works."""
+    with EngineDriver(tmp_path / "log", PRINTING) as engine:
+        engine.load(tiny)
+        assert engine.generate("the cat").text
+    log = engine.log.read_text("utf-8", "replace")
+    printed = {"print", "fd", "child"} | ({"C"} if sys.platform != "win32" else set())
+    for word in printed:
+        assert log.count(f"printed by {word}\n") > 1
 
 
 def test_an_error_in_one_run_leaves_the_next_ones_alone(engine: EngineDriver, tiny: Path) -> None:

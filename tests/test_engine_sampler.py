@@ -35,7 +35,7 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     path = gguf_models.write_llama(tmp_path_factory.mktemp("models") / "tiny.gguf")
-    command = Load(run=1, path=str(path), n_threads=1)
+    command = Load(run=1, path=path, n_threads=1)
     loaded = models.load(command, StopFlag(), lambda _f: None, repack=True)
     yield loaded
     loaded.free()

@@ -51,6 +51,11 @@ class Cache:
         llama.llama_memory_clear(self._memory, False)
         self.tokens.clear()
 
+    def ends_with(self, reply: Sequence[int]) -> bool:
+        """Whether this reply is the last that was evaluated; its last token may not have been."""
+        whole = list(reply)
+        return any(end and self.tokens[-len(end) :] == end for end in (whole, whole[:-1]))
+
     def keep(self, prompt: list[int]) -> tuple[int, bool]:
         """Keep the longest beginning of `prompt` that is here, and leave a token to evaluate.
 
@@ -83,8 +88,11 @@ class Cache:
     ) -> None:
         """Evaluate `tokens` in batches; `progress` is told how many are done. Raises Stopped.
 
-        The last one is a batch of its own. Batches of other sizes compute in another order, to
-        other last digits, and so the same prompt gives the same logits when it is cached, too.
+        Batches of other sizes compute in another order, to other last digits. The last token is a
+        batch of its own, so a prompt that is wholly cached gives the logits that it gave when it
+        was evaluated. Otherwise logits depend, in their last digits, on what was cached: a reply
+        is written token by token, and read in batches by another process. There the same seed may
+        come to draw another token. To keep to the same batches would cost most of one at each turn.
         """
         last = len(tokens) - 1
         for start in (*range(0, last, self._batch_size), last):

@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chatterm.chat.message import Ending, Figures
-from chatterm.chat.sampling import Sampling
+from chatterm.chat.sampling import checked
 from chatterm.engine.cache import Cache, Stopped
 from chatterm.engine.model import Model
+from chatterm.engine.notices import Notices
 from chatterm.engine.outgoing import Outgoing
-from chatterm.engine.protocol import Evaluated, Event, Finished, Started
+from chatterm.engine.prompt import Prompt
+from chatterm.engine.protocol import Evaluated, Event, Finished, Generate, Started
 from chatterm.engine.records import Batch, Batches
 from chatterm.engine.run import Run
 from chatterm.engine.sampler import Sampler, resolve_seed
@@ -30,8 +32,6 @@ from chatterm.errors import ModelError, PromptError
 # A fast model's tokens are sent together; a model slower than this sends each one at once.
 FLUSH_S = 0.02
 
-_CUT_REFUSED = "This model's memory cannot be cut back, so the whole conversation is read again."
-
 # An event, or what makes it on the thread that sends.
 Send = Callable[[Event | Callable[[], Event]], None]
 
@@ -40,15 +40,24 @@ class Writer:
     """Writes one reply. Make it, `write` once."""
 
     def __init__(
-        self, model: Model, cache: Cache, run: Run, send: Send, sampling: Sampling, version: int
+        self,
+        model: Model,
+        cache: Cache,
+        notices: Notices,
+        run: Run,
+        send: Send,
+        command: Generate,
     ) -> None:
+        """Raises SettingsError when the command's sampling settings are not possible."""
         self._model = model
         self._cache = cache
+        self._notices = notices
         self._run = run
         self._send = send
-        self._sampling = sampling
-        self._version = version
-        self._seed = resolve_seed(sampling.seed)
+        self._sampling = checked(command.sampling)
+        self._version = command.version
+        self._endless = command.endless
+        self._seed = resolve_seed(self._sampling.seed)
         self._text = ReplyText()
         self._batches = Batches(model.vocab.size)
         self._filled: list[Batch] = []
@@ -59,14 +68,14 @@ class Writer:
         self._waited = 0.0  # seconds between the first token and the last, for the pace
         self._figures = Figures(seed=self._seed, n_ctx=model.n_ctx)
 
-    def write(self, prompt: list[int], before: bytes = b"") -> Finished:
+    def write(self, prompt: Prompt) -> Finished:
         """Evaluate `prompt`, write the reply, and return its closing event.
 
-        `before` are the bytes of a reply that is continued. Raises PromptError for a prompt that
-        does not fit, and ModelError for one whose weights are damaged.
+        Raises PromptError for a prompt that does not fit, and ModelError for a model whose weights
+        are damaged.
         """
-        self._check_room(len(prompt))
-        self._text = ReplyText(self._sampling.stop, before)
+        self._check_room(len(prompt.tokens))
+        self._text = ReplyText(self._sampling.stop, prompt.before)
         sampler = Sampler(self._model.vocab, self._model.n_ctx, self._seed)
         self._model.watch(self._run.stop)
         try:
@@ -90,23 +99,29 @@ class Writer:
                 "Shorten it, or load the model with a larger context.",
             )
 
-    def _evaluate(self, prompt: list[int]) -> None:
-        kept, refused = self._cache.keep(prompt)
-        number, total = self._run.number, len(prompt) - kept
+    def _evaluate(self, prompt: Prompt) -> None:
+        # Else the user has gone back, or to another branch, and nothing is the template's doing.
+        goes_on = self._cache.ends_with(prompt.reply)
+        kept, refused = self._cache.keep(prompt.tokens)
+        read_again = prompt.reply_end - kept if goes_on else 0
+        number, total = self._run.number, len(prompt.tokens) - kept
         self._figures = msgspec.structs.replace(
-            self._figures, prompt_tokens=len(prompt), cached_tokens=kept, evaluated_tokens=total
+            self._figures,
+            prompt_tokens=len(prompt.tokens),
+            cached_tokens=kept,
+            evaluated_tokens=total,
         )
         self._send(
             Started(
                 run=number,
-                prompt_tokens=len(prompt),
+                prompt_tokens=len(prompt.tokens),
                 cached_tokens=kept,
                 seed=self._seed,
-                notice=_CUT_REFUSED if refused else "",
+                notice=self._notices.of(refused=refused, read_again=read_again),
             )
         )
         self._cache.evaluate(
-            prompt[kept:],
+            prompt.tokens[kept:],
             self._run.stop,
             lambda done: self._send(Evaluated(run=number, done=done, total=total)),
         )
@@ -120,13 +135,13 @@ class Writer:
             waited = run.wait_for_turn(self._last_at) if self._count else 0.0
             if run.tune is not tune and (tune := run.tune) is not None:
                 self._retune(sampler)
-            if self._count == self._sampling.max_tokens:
+            if 0 <= self._sampling.max_tokens <= self._count:
                 return Ending.LENGTH
             if run.stopped_at is not None:
                 return Ending.STOPPED
             logits = cache.logits()
             token = sampler.sample(logits, batch.head, batch.sampled)
-            if vocab.is_eog(token):
+            if vocab.is_eog(token) and not self._endless:
                 return Ending.EOG
             self._last_at = now = clock()
             self._waited += waited

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
+from chatterm.engine.prefix import common_prefix, common_suffix
 from chatterm.engine.renderer import Renderer, TemplateFailedError, Turn
 from chatterm.engine.splice import Span
 
@@ -18,15 +20,24 @@ from chatterm.engine.splice import Span
 _FIRST_MARK = 0xF0000
 
 
-class Rendering(msgspec.Struct, frozen=True):
-    """A template's text, and where in it the words of each turn stand, if they do.
+class Place(NamedTuple):
+    """Where a message's words stand in a rendering.
 
-    `exact`: the places are certain. Else they were looked for.
+    They begin with the character `offset` of the message. `certain`: these, and no others, are its
+    words; else they were looked for, or the template left out a part of them.
     """
 
+    start: int
+    end: int
+    offset: int
+    certain: bool
+
+
+class Rendering(msgspec.Struct, frozen=True):
+    """A template's text, and where in it the words of each turn stand, if they do."""
+
     text: str
-    places: tuple[Span | None, ...]
-    exact: bool
+    places: tuple[Place | None, ...]
 
 
 def words(text: str, offset: int = 0) -> Span:
@@ -46,10 +57,14 @@ def locate(renderer: Renderer, turns: Sequence[Turn]) -> Rendering:
         marked = renderer.render([_marked(turn, index) for index, turn in enumerate(turns)])
     except TemplateFailedError:
         marked = ""
-    places = _unmarked(marked, len(turns))
-    if places[0] == text:
-        return Rendering(text, places[1], exact=True)
-    return Rendering(text, _searched(text, turns), exact=False)
+    unmarked, marks = _unmarked(marked, len(turns))
+    if unmarked != text:
+        return Rendering(text, _searched(text, turns))
+    places = (
+        _between(text, turn.text, *marks[2 * index : 2 * index + 2])
+        for index, turn in enumerate(turns)
+    )
+    return Rendering(text, tuple(places))
 
 
 def _marked(turn: Turn, index: int) -> Turn:
@@ -59,8 +74,8 @@ def _marked(turn: Turn, index: int) -> Turn:
     return Turn(turn.role, f"{text[:start]}{opened}{text[start:end]}{closed}{text[end:]}")
 
 
-def _unmarked(marked: str, count: int) -> tuple[str, tuple[Span | None, ...]]:
-    """The text without the marks, and the span of each pair of marks that stands there once."""
+def _unmarked(marked: str, count: int) -> tuple[str, list[list[int]]]:
+    """The text without the marks, and for each of them where it stood."""
     positions: list[list[int]] = [[] for _ in range(2 * count)]
     kept: list[str] = []
     length = 0
@@ -71,24 +86,32 @@ def _unmarked(marked: str, count: int) -> tuple[str, tuple[Span | None, ...]]:
         else:
             kept.append(part)
             length += len(part)
-    places: list[Span | None] = []
-    for index in range(count):
-        opened, closed = positions[2 * index], positions[2 * index + 1]
-        once = len(opened) == len(closed) == 1 and opened[0] <= closed[0]
-        places.append(Span(opened[0], closed[0]) if once else None)
-    return "".join(kept), tuple(places)
+    return "".join(kept), positions
 
 
-def _searched(text: str, turns: Sequence[Turn]) -> tuple[Span | None, ...]:
+def _between(text: str, said: str, opened: list[int], closed: list[int]) -> Place | None:
+    """The place of a message's words by their two marks, or of those beside the only one."""
+    start, end = words(said)
+    match opened, closed:
+        case [first], [last] if first <= last:
+            return Place(first, last, start, certain=True)
+        case [first], [] if length := common_prefix(text[first:], said[start:end]):
+            return Place(first, first + length, start, certain=False)
+        case [], [last] if length := common_suffix(text[:last], said[:end]):
+            return Place(last - length, last, end - length, certain=False)
+    return None
+
+
+def _searched(text: str, turns: Sequence[Turn]) -> tuple[Place | None, ...]:
     """The first place of each turn's words after the turn before."""
-    places: list[Span | None] = []
+    places: list[Place | None] = []
     at = 0
     for turn in turns:
-        core = turn.text.strip()
+        core, offset = turn.text.strip(), words(turn.text).start
         found = text.find(core, at)
         if found < 0:
             places.append(None)
         else:
             at = found + len(core)
-            places.append(Span(found, at))
+            places.append(Place(found, at, offset, certain=False))
     return tuple(places)

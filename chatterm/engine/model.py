@@ -32,6 +32,8 @@ MOST_THREADS = 512
 _MAGIC = b"GGUF"
 _HEADER_BYTES = 24
 _GPU_TYPES = (1, 2)  # of ggml_backend_dev_type: GPU, integrated GPU
+# What llama.cpp logs of files that an older or newer version of it may read.
+_OTHER_VERSION = ("invalid ggml type", "this GGUF file", "GGUFv1")
 _FTYPE_PREFIX = "LLAMA_FTYPE_MOSTLY_"
 
 
@@ -163,16 +165,26 @@ def _load_weights(
 
 
 def _load_error(name: str) -> ModelError:
-    reasons = [clean_line(text.partition("error loading model:")[2]) for text in take_errors()]
-    reason = next(filter(None, reasons), "")
-    if "incomplete" in reason:
+    reason = next(filter(None, map(_load_reason, take_errors())), "")
+    if not reason or "incomplete" in reason:
         title = f"The model file {clean_line(name)} is incomplete or damaged."
         return ModelError(title, "Download it again.")
-    because = f": {reason.rstrip('.')}." if reason else "."
     return ModelError(
-        f"The model file {clean_line(name)} cannot be loaded{because}",
+        f"The model file {clean_line(name)} cannot be loaded: {reason.rstrip('.')}.",
         "It may be damaged, or too new for this version of llama.cpp.",
     )
+
+
+def _load_reason(logged: str) -> str:
+    """What a line of llama.cpp's log says of why a file was not loaded, if it says anything.
+
+    Of a header that it cannot read it says in the end only that, and the path. Why that was means
+    something to the user only when another version of llama.cpp could read it.
+    """
+    if any(sign in logged for sign in _OTHER_VERSION):
+        return clean_line(logged.partition(": ")[2])
+    reason = logged.partition("error loading model:")[2]
+    return "" if "failed to load model from" in reason else clean_line(reason)
 
 
 def _check_kind(weights: int, name: str) -> None:

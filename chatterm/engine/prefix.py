@@ -1,4 +1,4 @@
-"""What two sequences have in common, from their start."""
+"""What two sequences have in common, from their start or up to their end."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def common_prefix(left: S, right: S) -> int:
         else:
             limit = middle - 1
     return same
+
+
+def common_suffix(left: str, right: str) -> int:
+    """The length of the longest text that both end with."""
+    longest = min(len(left), len(right))
+    return common_prefix(left[len(left) - longest :][::-1], right[len(right) - longest :][::-1])

@@ -2,19 +2,21 @@
 
 Invariants: the text is the template's own rendering; what people typed never becomes a control
 token; a reply's tokens are used as they are wherever their text stands unchanged, so that the next
-turn finds them in the KV cache.
+turn finds them in the KV cache, as far as the template repeats what it wrote before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from chatterm.chat.message import Role
 from chatterm.chat.trace import unpack_ids
-from chatterm.engine.locate import Rendering, locate, words
+from chatterm.engine.locate import Place, Rendering, locate, words
 from chatterm.engine.model import Model
+from chatterm.engine.prefix import common_prefix, common_suffix
 from chatterm.engine.protocol import PromptMessage, PromptToken, Rendered
 from chatterm.engine.renderer import (
     ADVICE,
@@ -25,14 +27,15 @@ from chatterm.engine.renderer import (
 )
 from chatterm.engine.splice import Span, Splice, tokenize
 from chatterm.engine.text import TokenText
-from chatterm.engine.vocab import Vocab
+from chatterm.engine.vocab import SpecialToken, Vocab
 from chatterm.errors import PromptError
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_PROBE = (Turn("user", "Hello"),)
+# A word that no template writes by itself.
+_PROBE = (Turn("user", "Rumpelstilzchen"),)
 _TOOL = {
     "type": "function",
     "function": {
@@ -44,12 +47,18 @@ _TOOL = {
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What the model gets. `before`: bytes of the reply that it goes on with."""
+    """What the model gets.
+
+    reply: tokens of the last reply in it, if they are known, and `reply_end`: how many of `tokens`
+    there are up to its end. before: bytes of that reply, when the model is to go on with it.
+    """
 
     text: str
     tokens: list[int]
     controls: list[bool]
-    before: bytes = b""
+    reply: tuple[int, ...]
+    reply_end: int
+    before: bytes
 
 
 class Prompter:
@@ -72,30 +81,24 @@ class Prompter:
 
     @property
     def template_problem(self) -> str:
-        """Why ChatML is used instead of the model's own template, if it is."""
+        """That ChatML is used instead of the model's own template, and why, if it is."""
         return self._problem
 
     def _checked(self, template: str) -> Renderer:
         renderer = self._make_renderer(template)
         try:
-            renderer.render(_PROBE)
+            _probe(renderer)
         except TemplateFailedError as failure:
             if failure.refused:
                 return renderer
-            self._needs_tools = self._renders_with_tools(renderer)
+            self._needs_tools = _renders_with_tools(renderer)
             if not self._needs_tools:
-                self._problem = f"Its chat template is broken ({failure.reason})."
+                self._problem = (
+                    f"This model's chat template is broken ({failure.reason}), "
+                    "so ChatML is used instead."
+                )
                 return self._make_renderer(CHATML)
         return renderer
-
-    def _renders_with_tools(self, renderer: Renderer) -> bool:
-        if not any(word in renderer.template for word in ("tools", "functions")):
-            return False
-        try:
-            renderer.render(_PROBE, tools=[_TOOL], functions="[]", datetime="")
-        except TemplateFailedError:
-            return False
-        return True
 
     def _make_renderer(self, template: str) -> Renderer:
         vocab = self._vocab
@@ -137,23 +140,26 @@ class Prompter:
     def _finish(self, rendering: Rendering, turns: Sequence[Turn], begun: Turn | None) -> Prompt:
         """The prompt of rendered turns, and of the reply that was begun after them."""
         text, before = rendering.text, b""
-        spans = [place for place in rendering.places if place] if rendering.exact else []
-        splices = _splices(self._vocab, text, turns, rendering.places)
+        spans = [Span(p.start, p.end) for p in rendering.places if p and p.certain]
+        spliced = _spliced(self._vocab, text, turns, rendering.places)
         if begun:
             end = len(text) + len(begun.text)
-            reply, before = self._begun(begun, joined=bool(text))
+            known, before = self._begun(begun, joined=bool(text))
             spans.append(Span(len(text), end))
-            splices.append(Splice(len(text), end, tuple(reply)))
+            spliced.append((begun, Splice(len(text), end, tuple(known))))
             text += begun.text
-        tokens, controls = tokenize(self._vocab, text, spans, splices, self._guarded)
+        splices = [splice for _, splice in spliced]
+        tokens, controls, ends = tokenize(self._vocab, text, spans, splices, self._guarded)
         if self._vocab.adds_bos and tokens[:1] != [self._vocab.bos]:
             tokens.insert(0, self._vocab.bos)
             controls.insert(0, True)
-        return Prompt(text, tokens, controls, before)
+            ends = [end + 1 for end in ends]
+        reply, reply_end = (spliced[-1][0].tokens, ends[-1]) if spliced else ((), 0)
+        return Prompt(text, tokens, controls, reply, reply_end, before)
 
     def _begun(self, turn: Turn, *, joined: bool) -> tuple[list[int], bytes]:
         """Tokens and bytes of a reply to go on with, from its exact last token if it is known."""
-        count, length = TokenText(self._vocab, turn.tokens).matching(turn.text)
+        count, length = TokenText(self._vocab, turn.tokens, turn.text).end
         tokens = list(turn.tokens[:count])
         rest = turn.text[length:]
         before = b"".join(map(self._vocab.piece, tokens)) + rest.encode()
@@ -180,21 +186,37 @@ class Prompter:
     def _safe(
         self, renderer: Renderer, turns: Sequence[Turn], rendering: Rendering
     ) -> tuple[Sequence[Turn], Rendering]:
-        """Break control strings in words whose place in the rendering is not certain."""
+        """Break control strings in words whose place in the rendering is not certain.
+
+        Those that the model itself wrote, as such, stay: a template that drops or moves a reply's
+        thinking looks for them.
+        """
         controls = [
-            token.text
-            for token in self._vocab.special
-            if token.control or token.id in self._guarded
+            token for token in self._vocab.special if token.control or token.id in self._guarded
         ]
         safe = [
-            turn
-            if rendering.exact and place
-            else msgspec.structs.replace(turn, text=_broken(turn.text, controls))
+            turn if place and place.certain else _broken(turn, controls)
             for turn, place in zip(turns, rendering.places, strict=True)
         ]
         if all(turn.text == other.text for turn, other in zip(turns, safe, strict=True)):
             return turns, rendering
         return safe, locate(renderer, safe)
+
+
+def _probe(renderer: Renderer, **variables: Any) -> None:
+    """Raise TemplateFailedError unless the template prints a message that it is given."""
+    if _PROBE[0].text not in renderer.render(_PROBE, **variables):
+        raise TemplateFailedError("it does not print the messages")
+
+
+def _renders_with_tools(renderer: Renderer) -> bool:
+    if not any(word in renderer.template for word in ("tools", "functions")):
+        return False
+    try:
+        _probe(renderer, tools=[_TOOL], functions="[]", datetime="")
+    except TemplateFailedError:
+        return False
+    return True
 
 
 def _turn(message: PromptMessage) -> Turn:
@@ -207,13 +229,14 @@ def _plain(turns: Sequence[Turn]) -> Rendering:
     A reply went on where the text before it ended; a new turn begins on a line of its own.
     """
     text = ""
-    places: list[Span] = []
+    places: list[Place] = []
     for turn in turns:
         if text and not text[-1].isspace() and turn.role != Role.ASSISTANT:
             text += "\n"
-        places.append(words(turn.text, len(text)))
+        start, end = words(turn.text, len(text))
+        places.append(Place(start, end, start - len(text), certain=True))
         text += turn.text
-    return Rendering(text, tuple(places), exact=True)
+    return Rendering(text, tuple(places))
 
 
 def _alternating(turns: Sequence[Turn]) -> list[Turn]:
@@ -246,30 +269,48 @@ def _joined(one: str, other: str) -> str:
     return f"{one}\n\n{other}" if one and other else one or other
 
 
-def _splices(
-    vocab: Vocab, text: str, turns: Sequence[Turn], places: Sequence[Span | None]
-) -> list[Splice]:
-    """For each reply whose tokens are known and whose words stand in `text`: which it is."""
-    found: list[Splice] = []
+def _spliced(
+    vocab: Vocab, text: str, turns: Sequence[Turn], places: Sequence[Place | None]
+) -> list[tuple[Turn, Splice]]:
+    """The replies whose tokens are known and whose words stand in `text`, and which these are."""
+    found: list[tuple[Turn, Splice]] = []
+    at = 0
     for turn, place in zip(turns, places, strict=True):
-        if not (turn.tokens and place):
-            continue
-        # The reply may have begun with white space, which is no part of its place.
-        start = place.start - words(turn.text).start
-        if start < (found[-1].end if found else 0):
-            continue
-        count, length = TokenText(vocab, turn.tokens).matching(text[start:], turn.text)
-        if length:
-            found.append(Splice(start, start + length, turn.tokens[:count]))
+        if turn.tokens and place and (splice := _splice(vocab, text, at, turn, place)):
+            found.append((turn, splice))
+            at = splice.end
     return found
 
 
-def _broken(text: str, controls: Sequence[str]) -> str:
-    """`text` in which no control string stands whole: an invisible space parts its first letter."""
+def _splice(vocab: Vocab, text: str, at: int, turn: Turn, place: Place) -> Splice | None:
+    """The tokens of a reply that stand whole in `text`, from character `at` on.
+
+    White space around its words is no part of their place, but may have been kept.
+    """
+    if place.start < at:
+        return None
+    said, offset = turn.text, place.offset
+    start = offset - common_suffix(said[:offset], text[at : place.start])
+    end = offset + common_prefix(said[offset:], text[place.start :])
+    inside = TokenText(vocab, turn.tokens, said).within(start, end)
+    if inside is None:
+        return None
+    first, last = inside
+    if first.characters == last.characters:
+        return None
+    ahead = place.start - offset
+    tokens = turn.tokens[first.tokens : last.tokens]
+    return Splice(first.characters + ahead, last.characters + ahead, tokens)
+
+
+def _broken(turn: Turn, controls: Sequence[SpecialToken]) -> Turn:
+    """The turn, with an invisible space after the first letter of each control string in it."""
+    text = turn.text
     for control in controls:
-        if control in text:
-            text = text.replace(control, f"{control[0]}\N{ZERO WIDTH SPACE}{control[1:]}")
-    return text
+        if control.text in text and control.id not in turn.tokens:
+            first, rest = control.text[0], control.text[1:]
+            text = text.replace(control.text, f"{first}\N{ZERO WIDTH SPACE}{rest}")
+    return msgspec.structs.replace(turn, text=text)
 
 
 def _guarded(vocab: Vocab, renderer: Renderer | None) -> frozenset[int]:

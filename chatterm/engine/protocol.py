@@ -68,7 +68,8 @@ class Generate(_Command, frozen=True, kw_only=True):
     When the last message is the assistant's, it is continued from its exact last token, and the
     `end` of the new records counts from the start of that message's text. With `raw` the texts are
     joined and continued without a template. Records say `version` until a Tune. n_threads 0 leaves
-    it as loaded. pace: tokens per second to write at most; 0 is no limit.
+    it as loaded. pace: tokens per second to write at most; 0 is no limit. endless: what would end
+    the reply is written as any other token, as BareLoop does, so that a rate can be measured.
     """
 
     messages: tuple[PromptMessage, ...]
@@ -77,6 +78,7 @@ class Generate(_Command, frozen=True, kw_only=True):
     raw: bool = False
     n_threads: int = 0
     pace: float = 0.0
+    endless: bool = False
 
 
 class Tune(_Command, frozen=True, kw_only=True):
@@ -136,7 +138,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters, size_bytes: of the weights. n_ctx: the context in use; n_ctx_train: trained with
     (0 unknown). gpu_layers of n_layers are on `device`. has_template False is a base model.
     template_problem: why its own template is not used, for the user. can_cut: whether the KV cache
-    can be cut back to a prefix (False for recurrent, hybrid and sliding-window caches).
+    can be cut back to a prefix (False for recurrent and hybrid models).
     """
 
     path: Path

@@ -39,13 +39,25 @@ class _Raw(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """Tokens that are settled; `control` when the template wrote them."""
+    """Tokens that are settled: a splice's, or `control` ones that the template wrote."""
 
     tokens: tuple[int, ...]
     control: bool
+    splice: bool = False
 
 
 _Part = _Raw | _Known
+
+
+class Tokenised(NamedTuple):
+    """Tokens, and for each whether it is a control token that the template wrote.
+
+    `splice_ends`: for each splice, how many tokens there are up to its end.
+    """
+
+    tokens: list[int]
+    controls: list[bool]
+    splice_ends: list[int]
 
 
 def tokenize(
@@ -54,8 +66,8 @@ def tokenize(
     spans: Sequence[Span],
     splices: Sequence[Splice] = (),
     guarded: Collection[int] = (),
-) -> tuple[list[int], list[bool]]:
-    """The tokens of `text`, and for each whether it is a control token that the template wrote.
+) -> Tokenised:
+    """The tokens of `text`.
 
     `spans` and `splices` are in order and do not overlap among themselves. `guarded` are special
     tokens that are control to this template, though not to the vocabulary.
@@ -67,15 +79,16 @@ def tokenize(
             parts = [
                 piece for part in parts for piece in _split(text, part, special, spans, control)
             ]
-    tokens: list[int] = []
-    controls: list[bool] = []
+    result = Tokenised([], [], [])
     for part in parts:
         if isinstance(part, _Raw):
             found = vocab.tokenize(text[part.start : part.end], joined=part.joined)
             part = _Known(tuple(found), control=False)
-        tokens += part.tokens
-        controls += [part.control] * len(part.tokens)
-    return tokens, controls
+        result.tokens.extend(part.tokens)
+        result.controls.extend([part.control] * len(part.tokens))
+        if part.splice:
+            result.splice_ends.append(len(result.tokens))
+    return result
 
 
 def _around(text: str, splices: Sequence[Splice]) -> Iterable[_Part]:
@@ -83,7 +96,7 @@ def _around(text: str, splices: Sequence[Splice]) -> Iterable[_Part]:
     for splice in splices:
         if at < splice.start:
             yield _Raw(at, splice.start, joined=at > 0)
-        yield _Known(splice.tokens, control=False)
+        yield _Known(splice.tokens, control=False, splice=True)
         at = splice.end
     if at < len(text):
         yield _Raw(at, len(text), joined=at > 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from chatterm.chat.clean import clean
 from chatterm.engine.prefix import common_prefix
@@ -77,25 +78,36 @@ def decode(data: bytes) -> str:
     return _decoder("replace").decode(data)
 
 
-class TokenText:
-    """The text of tokens that are known, place by place."""
+class Boundary(NamedTuple):
+    """A place in a text where no character is cut: after so many tokens, and characters."""
 
-    def __init__(self, vocab: Vocab, tokens: Sequence[int]) -> None:
+    tokens: int
+    characters: int
+
+
+class TokenText:
+    """Where a text's tokens begin and end, as far as it still is what they spell."""
+
+    def __init__(self, vocab: Vocab, tokens: Sequence[int], text: str) -> None:
         decoder = _decoder("replace")
         parts: list[str] = []
-        # After how many tokens a character ends, and how many characters there are then.
-        self._steps: list[tuple[int, int]] = []
+        boundaries = [Boundary(0, 0)]
         length = 0
         for count, token in enumerate(tokens, 1):
             part = decoder.decode(vocab.piece(token))
             parts.append(part)
             length += len(part)
             if not decoder.getstate()[0] or count == len(tokens):
-                self._steps.append((count, length))
-        self._text = clean("".join(parts))
+                boundaries.append(Boundary(count, length))
+        shared = common_prefix(clean("".join(parts)), text)
+        self._boundaries = [place for place in boundaries if place.characters <= shared]
 
-    def matching(self, *texts: str) -> tuple[int, int]:
-        """How many of the tokens, and characters, all `texts` begin with."""
-        shared = min(common_prefix(self._text, text) for text in texts)
-        fitting = [step for step in self._steps if step[1] <= shared]
-        return fitting[-1] if fitting else (0, 0)
+    @property
+    def end(self) -> Boundary:
+        """The last one."""
+        return self._boundaries[-1]
+
+    def within(self, start: int, end: int) -> tuple[Boundary, Boundary] | None:
+        """The first and the last one from character `start` to `end`."""
+        inside = [place for place in self._boundaries if start <= place.characters <= end]
+        return (inside[0], inside[-1]) if inside else None

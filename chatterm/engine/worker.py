@@ -18,13 +18,13 @@ import llama_cpp
 import msgspec
 
 from chatterm.chat.message import Ending, Figures
-from chatterm.chat.sampling import checked
 from chatterm.engine import bare, native, protocol
 from chatterm.engine import model as models
 from chatterm.engine.cache import Cache, Stopped
 from chatterm.engine.decode import Writer
 from chatterm.engine.kernels import KernelCheck
 from chatterm.engine.model import Cancelled, Model
+from chatterm.engine.notices import Notices
 from chatterm.engine.prompt import Prompter
 from chatterm.engine.protocol import (
     BareLoop,
@@ -132,6 +132,7 @@ class Worker:
         self._model: Model | None = None
         self._cache: Cache | None = None
         self._prompter: Prompter | None = None
+        self._notices = Notices()
         self._templates = TemplateProcess()
         self._kernels = KernelCheck()
 
@@ -193,13 +194,21 @@ class Worker:
 
         self._templates.start()
         model = models.load(command, run.stop, progress, repack=self._kernels.repack_works)
-        self._model, self._cache = model, Cache(model)
-        self._prompter = Prompter(model, self._templates)
+        try:
+            prompter = Prompter(model, self._templates)
+            # A template may have taken its time.
+            if run.stop:
+                raise Cancelled
+        except BaseException:
+            model.free()
+            raise
+        self._model, self._cache, self._prompter = model, Cache(model), prompter
+        self._notices = Notices()
         info = models.describe(
             model,
             command,
-            has_template=self._prompter.has_template,
-            template_problem=self._prompter.template_problem,
+            has_template=prompter.has_template,
+            template_problem=prompter.template_problem,
         )
         return Loaded(run=run.number, info=info, load_s=time.perf_counter() - run.received)
 
@@ -212,11 +221,9 @@ class Worker:
 
     def _generate(self, command: Generate, run: Run) -> Event:
         model, cache, prompter = self._loaded()
-        sampling = checked(command.sampling)
+        writer = Writer(model, cache, self._notices, run, self._pipe.send, command)
         model.set_threads(command.n_threads)
-        prompt = prompter.prompt(command.messages, raw=command.raw)
-        writer = Writer(model, cache, run, self._pipe.send, sampling, command.version)
-        return writer.write(prompt.tokens, prompt.before)
+        return writer.write(prompter.prompt(command.messages, raw=command.raw))
 
 
 def _stopped(command: _Work, run: Run) -> Event:
