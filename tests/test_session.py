@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import gguf_models
 import psutil
 import pytest
 from waiting import until
@@ -403,12 +404,16 @@ def test_a_hung_engine_is_replaced_when_its_reply_is_left(
 
 
 def test_a_model_that_is_loaded_in_place_of_one_that_is_loading_is_the_one(
-    talk: Talk, base_model: Path
+    talk: Talk, tmp_path: Path, base_model: Path
 ) -> None:
-    talk.session.load(ModelOptions(path=talk.file))
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    slow = gguf_models.write_llama(tmp_path / "slow.gguf", template=endless)
+    talk.session.load(ModelOptions(path=slow))
     talk.load(base_model)
-    assert talk.session.state.options == ModelOptions(path=base_model)
-    assert talk.session.state.problem == ""
+    assert talk.session.state.model
+    assert talk.session.state.model.path == base_model
+    talk.session.send("Hello")
+    assert talk.idle().ending is Ending.LENGTH
 
 
 def test_a_model_whose_name_is_no_text_is_loaded_and_remembered(
