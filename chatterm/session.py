@@ -238,6 +238,7 @@ class Session:
             title, sampling, tree = self._store.load(conversation)
             with self._lock:
                 self._leave()
+                self._tokens = ReplyTokens(self._store)  # another program may have gone on with it
                 self._set(conversation=conversation, title=title, sampling=sampling, tree=tree)
 
     def rename(self, title: str) -> None:

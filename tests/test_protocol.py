@@ -1,6 +1,8 @@
 """engine.protocol: frames out and in."""
 
 import io
+import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from chatterm.chat.message import Role
 from chatterm.chat.sampling import Sampling
 from chatterm.engine import protocol
-from chatterm.engine.protocol import Failed, Generate, PromptMessage, Tokens
+from chatterm.engine.protocol import Failed, Generate, Load, PromptMessage, Tokens
 
 
 def test_a_command_and_an_event_come_out_as_they_went_in() -> None:
@@ -27,6 +29,14 @@ def test_a_command_and_an_event_come_out_as_they_went_in() -> None:
     assert protocol.read_command(pipe) == command
     assert protocol.read_event(pipe) == event
     assert protocol.read_event(pipe) is None
+
+
+def test_any_name_of_a_file_comes_out_as_it_went_in() -> None:
+    pipe = io.BytesIO()
+    command = Load(run=1, path=Path(os.fsdecode(b"lat\xe9n.gguf")))
+    protocol.write(pipe, command)
+    pipe.seek(0)
+    assert protocol.read_command(pipe) == command
 
 
 def test_half_a_frame_is_the_end() -> None:
