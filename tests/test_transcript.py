@@ -339,6 +339,9 @@ async def test_mouse_selection_copies_what_is_seen_without_layout() -> None:
         await pilot.hover(Transcript, offset=(3 + 5, 8))
         transcript.append("\n\nmore")
         await pilot.mouse_up(Transcript, offset=(3 + 5, 8))
+        for strip in transcript.render_lines(transcript.size.region)[1:5]:
+            for text, style, _ in strip:
+                assert style is None or not text.strip() or style.color != style.bgcolor
         assert pilot.app.screen.get_selected_text() == (
             "ask\n\nModel\n  • one two three four five six seven eight nine ten eleven\n\nx = 1"
         )

@@ -268,10 +268,9 @@ class ChatScreen(Backdrop, Screen[None]):
     def action_interrupt(self) -> None:
         """Copy what is selected, or stop, or quit at the second time."""
         prompt = self.query_one(Prompt)
-        if prompt.has_focus and prompt.selected_text:
-            prompt.action_copy()
-        elif self.get_selected_text():
-            self.action_copy_text()
+        if selected := (prompt.has_focus and prompt.selected_text) or self.get_selected_text():
+            self.app.copy_to_clipboard(selected)
+            self.notify("Copied what is selected.", timeout=2, markup=False)
         elif self.session.state.running or self.session.state.loading is not None:
             self.action_escape()
         elif time.monotonic() - self._quit_asked < QUIT_S:

@@ -80,7 +80,7 @@ class Transcript(ScrollView, can_focus=True):
         overflow-y: scroll;
         scrollbar-size-vertical: 1;
 
-        &:focus { scrollbar-color: $accent; scrollbar-background: $surface; }
+        &:focus { scrollbar-color: $accent 70%; scrollbar-background: $accent 15%; }
     }
     """
     )
@@ -342,7 +342,10 @@ class Transcript(ScrollView, can_focus=True):
 
     @property
     def _selection_style(self) -> Style:
-        return self.screen.get_component_rich_style("screen--selection")
+        style = self.screen.get_component_rich_style("screen--selection")
+        # A transparent colour is for text that keeps its own; as a Rich style it would hide it.
+        keeps = self.screen.get_component_styles("screen--selection").color.a == 0
+        return Style(bgcolor=style.bgcolor) if keeps else style
 
     def _hint(self, width: int) -> Strip:
         text = _BELOW if width > len(_BELOW) + _GUTTER else _BELOW[:width]
