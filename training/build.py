@@ -37,6 +37,9 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
     options.add_argument("--out", type=Path, default=Path("build/training"))
     options.add_argument("--tokens", type=int, default=24_000_000)
+    options.add_argument("--seed", type=int, default=SEED)
+    options.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True)
+    options.add_argument("--tokenizer", type=Path, help="one to use instead of a new one")
     chosen = options.parse_args()
     out: Path = chosen.out
     out.mkdir(parents=True, exist_ok=True)
@@ -45,17 +48,20 @@ def main() -> None:
     dialogues = corpus.dialogues(chosen.data)
     print(f"{len(stories)} stories, {len(dialogues)} plain dialogues")
 
-    composer = Composer(stories, SEED)
-    sample = islice(composer.sessions(int(SHORT * _WORDS_PER_TOKEN)), 25_000)
-    texts = [text for turns in sample for _, text in turns] + dialogues[:1000]
-    tokenizer = tokens.train(texts, Shape.vocabulary)
+    if chosen.tokenizer:
+        tokenizer = tokens.load(chosen.tokenizer)
+    else:
+        composer = Composer(stories, chosen.seed)
+        sample = islice(composer.sessions(int(SHORT * _WORDS_PER_TOKEN)), 25_000)
+        texts = [text for turns in sample for _, text in turns] + dialogues[:1000]
+        tokenizer = tokens.train(texts, Shape.vocabulary)
     tokenizer.save(str(out / "tokenizer.json"))
     encoder = Encoder(tokenizer)
     print(f"tokenizer of {tokenizer.get_vocab_size()}, after {time.monotonic() - began:.0f} s")
 
-    composer = Composer(stories, SEED + 1)
+    composer = Composer(stories, chosen.seed + 1)
     for length, count, plain in (
-        (SHORT, int(chosen.tokens * (1 - LONG_PART)) // SHORT, True),
+        (SHORT, int(chosen.tokens * (1 - LONG_PART)) // SHORT, chosen.plain),
         (LONG, int(chosen.tokens * LONG_PART) // LONG, False),
     ):
         encoded = _encoded(composer, encoder, dialogues if plain else [], length, count * length)

@@ -23,6 +23,8 @@ TEMPLATE = (
 )
 # What a token counts in the loss, in percent: what the model says, what is said to it, markup.
 WEIGHTS = {"assistant": 100, "user": 20, "system": 0, "text": 40}
+# A reply's first tokens say which answer it is and whom it is about; the rest follows from them.
+OPENING, OPENING_WEIGHT = 24, 250
 
 
 def train(texts: Iterable[str], size: int) -> Tokenizer:
@@ -71,7 +73,9 @@ class Encoder:
             head, body = [self._start, *self._heads[role]], self._ids(text)
             weight = WEIGHTS[role]
             ids += [*head, *body, self._end, *self._newline]
-            weights += [0] * len(head) + [weight] * len(body)
+            opening = min(len(body), OPENING) if role == "assistant" else 0
+            weights += [0] * len(head) + [OPENING_WEIGHT] * opening
+            weights += [weight] * (len(body) - opening)
             weights += [weight if role == "assistant" else 0, *([0] * len(self._newline))]
         return np.array(ids, np.uint16), np.array(weights, np.uint8)
 

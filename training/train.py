@@ -57,12 +57,12 @@ class Windows:
         )
 
 
-def rate(step: int, steps: int) -> float:
-    """The learning rate of a step."""
+def rate(step: int, steps: int, highest: float, flat: float) -> float:
+    """The learning rate of a step, which stays at its highest for the part `flat` of the steps."""
     if step < WARM_UP:
-        return RATE * (step + 1) / WARM_UP
-    done = (step / steps - FLAT) / (1 - FLAT)
-    return RATE if done < 0 else RATE * (1 - done * (1 - LAST_RATE))
+        return highest * (step + 1) / WARM_UP
+    done = max((step / steps - flat) / (1 - flat), 0)
+    return highest * (1 - done * (1 - LAST_RATE))
 
 
 def loss_of(model: torch.nn.Module, ids: Tensor, weights: Tensor) -> Tensor:
@@ -104,6 +104,9 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("build/training"))
     options.add_argument("--part", type=float, default=1.0)
     options.add_argument("--threads", type=int, default=0)
+    options.add_argument("--start", type=Path, help="a checkpoint to begin with the weights of")
+    options.add_argument("--rate", type=float, default=RATE)
+    options.add_argument("--flat", type=float, default=FLAT)
     chosen = options.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -120,6 +123,9 @@ def main() -> None:
         model.load_state_dict(stored["model"])
         optimiser.load_state_dict(stored["optimiser"])
         start, seconds = stored["step"], stored["seconds"]
+    elif chosen.start:
+        stored = torch.load(chosen.start, map_location=device, weights_only=True)
+        model.load_state_dict(stored["model"])
     parameters = sum(p.numel() for p in model.parameters())
     print(
         f"{parameters:,} parameters, {windows.steps} steps of {BATCH} tokens on {device}",
@@ -148,7 +154,7 @@ def main() -> None:
     for step in range(start, windows.steps):
         ids, weights = (tensor.to(device) for tensor in windows.batch(step))
         for group in optimiser.param_groups:
-            group["lr"] = rate(step, windows.steps)
+            group["lr"] = rate(step, windows.steps, chosen.rate, chosen.flat)
         with torch.autocast(device, torch.bfloat16):
             loss = loss_of(compiled, ids, weights)
         optimiser.zero_grad(set_to_none=True)
