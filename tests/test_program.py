@@ -22,7 +22,7 @@ from waiting import until
 
 CHATTERM = [sys.executable, "-m", "chatterm"]
 UP, ESCAPE, ALT_UP, CTRL_C, CTRL_R = "\x1b[A", "\x1b", "\x1b[1;3A", "\x03", "\x12"
-CTRL_P, CTRL_HOME, CTRL_END = "\x10", "\x1b[1;5H", "\x1b[1;5F"
+CTRL_G, CTRL_P, CTRL_HOME, CTRL_END = "\x07", "\x10", "\x1b[1;5H", "\x1b[1;5F"
 LEFT, PAGE_DOWN = "\x1b[D", "\x1b[6~"
 CTRL_Q = "\x11"
 ENDLESS_TEMPLATE = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -151,6 +151,31 @@ def test_the_palette_and_a_slash_offer_the_commands(program: Program) -> None:
     program.wait_for("begin a new chat with")
     program.type("\t")
     program.wait_for("/system")
+
+
+@pytest.mark.parametrize("editor", ["/no/such/editor", "vi 'unclosed"])
+def test_an_editor_that_is_none_is_said(
+    editor: str, chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", editor)
+    with Program([*CHATTERM, "-m", str(chat_model)]) as program:
+        program.wait_for("Ask anything")
+        program.type("a draft" + CTRL_G)
+        program.wait_for("cannot be used")
+        program.type(" goes on")
+        program.wait_for("goes on")
+
+
+def test_what_an_editor_writes_is_in_the_prompt(
+    tmp_path: Path, chat_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor.py"
+    editor.write_text("import sys; open(sys.argv[1], 'a').write(' and more\\n')")
+    monkeypatch.setenv("VISUAL", f"{sys.executable} {editor}")
+    with Program([*CHATTERM, "-m", str(chat_model)]) as program:
+        program.wait_for("Ask anything")
+        program.type("a draft" + CTRL_G)
+        program.wait_for("a draft and more")
 
 
 def test_the_chat_scrolls_while_the_prompt_has_the_focus(program: Program) -> None:

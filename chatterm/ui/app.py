@@ -21,7 +21,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import TextArea
 
-from chatterm.chat.clean import clean, normalise_newlines
+from chatterm.chat.clean import clean, clean_line, normalise_newlines
 from chatterm.chat.message import Role
 from chatterm.engine.protocol import Rendered
 from chatterm.errors import ChattermError
@@ -44,6 +44,8 @@ from chatterm.ui.widgets.seed_row import SeedRow
 from chatterm.ui.widgets.slider import Slider
 from chatterm.ui.widgets.stop_strings import StopEntry
 from chatterm.ui.widgets.transcript import Transcript
+
+_EDITOR = "vi" if os.name == "posix" else "notepad"
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,25 +173,34 @@ class ChattermApp(App[None]):
         self.exit()
 
     def _want_editor(self, text: str) -> None:
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _EDITOR
         try:
-            edited = self._edit(text)
-        except (OSError, SuspendNotSupported) as error:
+            edited = self._edit(text, shlex.split(editor, posix=os.name == "posix"))
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            why = getattr(error, "strerror", None) or str(error)
             self.notify(
-                f"The editor cannot be opened: {error}. Set $EDITOR.",
+                f"The editor {clean_line(editor)} cannot be used: {clean_line(why)}. "
+                "Set $EDITOR to another one.",
                 severity="error",
                 markup=False,
             )
         else:
             self._chat.query_one(Prompt).set_text(edited)
 
-    def _edit(self, text: str) -> str:
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    def _edit(self, text: str, command: Sequence[str]) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "prompt.md")
             file.write_text(text, encoding="utf-8")
+            problem = None
             with self.suspend():
-                subprocess.run([*shlex.split(editor), str(file)], check=False)
+                # An error that left this block would leave the app suspended for good.
+                try:
+                    subprocess.run([*command, str(file)], check=False)
+                except OSError as error:
+                    problem = error
             self.refresh()
+            if problem is not None:
+                raise problem
             edited = file.read_text(encoding="utf-8", errors="replace")
         return clean(normalise_newlines(edited)).removesuffix("\n")
 
