@@ -241,7 +241,7 @@ async def test_changes_of_settings_are_marked_where_they_are() -> None:
     mark = Mark(text.index("three"), "temperature 0.80 → 1.20")
     later = Mark(text.index("five"), "top-p 0.95 → 0.50")
     async with shown(reply(text, marks=(mark, later))) as (transcript, pilot):
-        assert gutter(transcript)[:5] == ["", " ┊", " ┊", " ┊", ""]
+        assert gutter(transcript)[:5] == ["▏", "▏┊", "▏┊", "▏┊", "▏"]
         assert screen(transcript)[5:7] == ["┊ temperature 0.80 → 1.20", "┊ top-p 0.95 → 0.50"]
         changed = [
             segment.text
@@ -270,9 +270,9 @@ async def test_many_changes_are_summed_up() -> None:
 async def test_a_change_is_placed_when_its_text_comes() -> None:
     async with shown(reply("one", open=True)) as (transcript, _):
         transcript.update(reply("one", open=True, marks=(Mark(3, "changed"),)))
-        assert not any(gutter(transcript))
+        assert set(gutter(transcript)) == {"▏"}
         transcript.append("two")
-        assert gutter(transcript)[1] == " ┊"
+        assert gutter(transcript)[1] == "▏┊"
 
 
 @in_loop
@@ -297,6 +297,16 @@ async def test_keys_select_and_copy() -> None:
         assert keys == [2, 1, 2, None]
         whats = [message.what for message in said(pilot, Transcript.Copied)]  # type: ignore[attr-defined]
         assert whats[1:3] == ["Copied code block 2 of 2.", "Copied code block 1 of 2 (py)."]
+
+
+@in_loop
+async def test_the_focus_is_seen() -> None:
+    async with shown(question("q")) as (transcript, pilot):
+        assert set(gutter(transcript)) == {"▏"}
+        pilot.app.set_focus(None)
+        await pilot.pause()
+        lines = transcript.render_lines(transcript.size.region)
+        assert not any(strip.text[:3].strip() for strip in lines)
 
 
 @in_loop

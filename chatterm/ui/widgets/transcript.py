@@ -79,8 +79,6 @@ class Transcript(ScrollView, can_focus=True):
         overflow-x: hidden;
         overflow-y: scroll;
         scrollbar-size-vertical: 1;
-
-        &:focus { scrollbar-color: $accent 70%; scrollbar-background: $accent 15%; }
     }
     """
     )
@@ -303,7 +301,7 @@ class Transcript(ScrollView, can_focus=True):
             if self._more_below and y == height - 1 and top + height < self._stack.total:
                 strips.append(self._hint(width))
             elif top + y >= self._stack.total:
-                strips.append(Strip.blank(width, palette.style(ink.PLAIN)))
+                strips.append(palette.strip(Line(()), self._gutter(), width, width))
             else:
                 strips.append(self._strip(self._stack.at(top + y), selection))
         return strips
@@ -313,14 +311,10 @@ class Transcript(ScrollView, can_focus=True):
         span = None if selection is None else selected_span(selection, found.place)
         chosen = found.number == self._selected and found.within < view.height - 1
         cursor = row.last and view.entry.open
-        key = (row.line, row.change != "", row.changed, cursor, chosen, span)
+        key = (row.line, row.change != "", row.changed, cursor, chosen, span, self.has_focus)
         strip = self._strips.get(key)
         if strip is None:
-            gutter = (
-                Run("▎" if chosen else " ", ink.SELECTED),
-                Run("┊" if row.change else " ", ink.GUTTER),
-                Run(" ", ink.PLAIN),
-            )
+            gutter = self._gutter(chosen=chosen, change=row.change != "")
             strip = self._shown_palette.strip(
                 row.line,
                 gutter,
@@ -333,6 +327,16 @@ class Transcript(ScrollView, can_focus=True):
             )
             self._strips[key] = strip
         return strip
+
+    def _gutter(self, *, chosen: bool = False, change: bool = False) -> tuple[Run, ...]:
+        """What stands before a line: a bar at the selected entry, a thin one while the widget has
+        the focus, and a mark where settings were changed."""
+        bar = Run("▏" if self.has_focus else " ", ink.CURSOR)
+        return (
+            Run("▎", ink.SELECTED) if chosen else bar,
+            Run("┊" if change else " ", ink.GUTTER),
+            Run(" ", ink.PLAIN),
+        )
 
     @property
     def _shown_palette(self) -> Palette:
@@ -350,7 +354,7 @@ class Transcript(ScrollView, can_focus=True):
     def _hint(self, width: int) -> Strip:
         text = _BELOW if width > len(_BELOW) + _GUTTER else _BELOW[:width]
         runs = (Run(text, ink.CODE_BLOCK | ink.LANGUAGE),)
-        return self._shown_palette.strip(Line(runs), (Run(" " * _GUTTER, ink.PLAIN),), width, width)
+        return self._shown_palette.strip(Line(runs), self._gutter(), width, width)
 
     def notify_style_update(self) -> None:
         """The theme, or how the widget looks in it, has changed."""
