@@ -9,14 +9,14 @@ import queue
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import psutil
 
 from chatterm.chat.clean import clean
-from chatterm.chat.message import Role
+from chatterm.chat.message import Ending, Role
 from chatterm.chat.sampling import Sampling
 from chatterm.chat.trace import Trace, pack_ids
 from chatterm.client import Client, Died
@@ -28,7 +28,12 @@ from chatterm.state import ModelOptions
 DECODE_TOKENS = 128
 PROMPT_TOKENS = 512
 LONG_PROMPT_TOKENS = 4000
+QUESTION_TOKENS = 16
+REPLY_TOKENS = 48
+# The numbers of tokens above are for large contexts; in small ones they are parts of the context.
+SMALLEST_CONTEXT = 32
 ROUNDS = 5
+STOP_AFTER_S = 0.02
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -47,16 +52,20 @@ class FollowUp(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All figures. Times as named, rates in tokens per second."""
+    """All figures. Times as named, rates in tokens per second.
+
+    stop_decode_ms, stop_prefill_ms: None when the model was done before it could be stopped.
+    follow_up: None when two turns do not fit the context.
+    """
 
     model: str
     load_s: float
     prefill_tps: float
     sweep: list[Sweep]
     engine_over_raw: float
-    stop_decode_ms: float
-    stop_prefill_ms: float
-    follow_up: FollowUp
+    stop_decode_ms: float | None
+    stop_prefill_ms: float | None
+    follow_up: FollowUp | None
 
 
 class Bench:
@@ -74,11 +83,15 @@ class Bench:
         """Measure everything. Raises EngineError."""
         loaded = self._load(model)
         info = loaded.info
+        if info.n_ctx < SMALLEST_CONTEXT:
+            raise EngineError(
+                f"A context of {info.n_ctx} tokens is too small to measure in.",
+                f"Ask for {SMALLEST_CONTEXT} or more.",
+            )
         cores = max(psutil.cpu_count(logical=False) or 1, 1)
-        budget = max(info.n_ctx - 64, 64)
         sweep, prefill = [], 0.0
         for threads in range(1, cores + 1):
-            found, prefill_here = self._sweep(threads, budget)
+            found, prefill_here = self._sweep(threads, info.n_ctx)
             sweep.append(found)
             prefill = max(prefill, prefill_here)
         used = sweep[min(max(info.n_threads, 1), cores) - 1]
@@ -88,9 +101,9 @@ class Bench:
             prefill_tps=round(prefill, 1),
             sweep=sweep,
             engine_over_raw=round(used.engine_tps / used.raw_tps, 3),
-            stop_decode_ms=round(self._stop_in_decode(), 2),
-            stop_prefill_ms=round(self._stop_in_prefill(min(LONG_PROMPT_TOKENS, budget)), 2),
-            follow_up=self._follow_up(),
+            stop_decode_ms=self._stop_in_decode(),
+            stop_prefill_ms=self._stop_in_prefill(info.n_ctx),
+            follow_up=self._follow_up(info.n_ctx),
         )
 
     def _load(self, model: ModelOptions) -> protocol.Loaded:
@@ -106,10 +119,10 @@ class Bench:
                 return event
         raise EngineError("The model was not loaded.")
 
-    def _sweep(self, threads: int, budget: int) -> tuple[Sweep, float]:
+    def _sweep(self, threads: int, n_ctx: int) -> tuple[Sweep, float]:
         raw, engine, prefill = [], [], []
-        tokens = min(DECODE_TOKENS, budget // 4)
-        prompt = min(PROMPT_TOKENS, budget // 2)
+        tokens = min(DECODE_TOKENS, n_ctx // 4)
+        prompt = min(PROMPT_TOKENS, n_ctx // 2)
         for seed in range(ROUNDS):
             # The same prompt for both: a token costs more the longer the context is.
             text = self._text_of(prompt, seed)
@@ -120,90 +133,94 @@ class Bench:
                 if isinstance(event, protocol.BareLoopDone):
                     raw.append(event.decode_tps)
                     prefill.append(event.prefill_tps)
-            finished = self._generate(text, Sampling(max_tokens=tokens, seed=seed), threads)
-            if finished.figures.completion_tokens > tokens // 2:
-                engine.append(finished.figures.tokens_per_s)
-        if not engine:
-            raise EngineError("The model ends its replies too soon to measure its rate.")
+            command = self._command(text, Sampling(max_tokens=tokens, seed=seed), threads)
+            engine.append(self._generate(command).figures.tokens_per_s)
         rates = (round(statistics.median(rates), 1) for rates in (raw, engine))
         return Sweep(threads, *rates), statistics.median(prefill)
 
-    def _stop_in_decode(self) -> float:
+    def _stop_in_decode(self) -> float | None:
+        text = "Once upon a time"
+        commands = (self._command(text, Sampling(seed=seed)) for seed in range(ROUNDS))
+        return self._time_to_stop(commands, protocol.Tokens)
+
+    def _stop_in_prefill(self, n_ctx: int) -> float | None:
+        tokens = min(LONG_PROMPT_TOKENS, n_ctx - n_ctx // 8)
+        # A text of its own each time, so that none of it is cached.
+        texts = (self._text_of(tokens, 1000 + seed) for seed in range(ROUNDS))
+        commands = (self._command(text, Sampling(max_tokens=1)) for text in texts)
+        return self._time_to_stop(commands, protocol.Started)
+
+    def _time_to_stop(
+        self, commands: Iterable[protocol.Generate], after: type[Event]
+    ) -> float | None:
+        """Median milliseconds from sending Stop, after the first event `after`, to Finished.
+
+        None when each command was done before it could be stopped.
+        """
         times = []
-        for seed in range(ROUNDS):
-            command = self._command("Once upon a time", Sampling(seed=seed))
-            times.append(self._time_to_stop(command, protocol.Tokens))
-        return statistics.median(times)
+        for halvings, command in enumerate(commands):
+            began = 0.0
+            for event in self._ask(command):
+                if isinstance(event, after) and not began:
+                    # Well into the work, but sooner each time, as it may be done soon.
+                    time.sleep(STOP_AFTER_S / 2**halvings)
+                    began = time.perf_counter()
+                    self._client.stop(command.run)
+                elif isinstance(event, protocol.Finished) and event.ending is Ending.STOPPED:
+                    times.append((time.perf_counter() - began) * 1000)
+        return round(statistics.median(times), 2) if times else None
 
-    def _stop_in_prefill(self, tokens: int) -> float:
-        times = []
-        for seed in range(ROUNDS):
-            # A text of its own each time, so that none of it is cached.
-            command = self._command(self._text_of(tokens, 1000 + seed), Sampling(max_tokens=1))
-            times.append(self._time_to_stop(command, protocol.Started))
-        return statistics.median(times)
-
-    def _time_to_stop(self, command: protocol.Generate, after: type[Event]) -> float:
-        """Milliseconds from sending Stop, after the first event `after`, to Finished."""
-        began = 0.0
-        for event in self._ask(command):
-            if isinstance(event, after) and not began:
-                time.sleep(0.02)  # well into the work, not at its beginning
-                began = time.perf_counter()
-                self._client.stop(command.run)
-        return (time.perf_counter() - began) * 1000
-
-    def _follow_up(self) -> FollowUp:
-        first = PromptMessage(role=Role.USER, text="Tell me about the sea.")
-        question = "And what about the mountains, are they as old as that?"
+    def _follow_up(self, n_ctx: int) -> FollowUp | None:
+        """None when the model's template leaves no room for two turns."""
+        size = min(QUESTION_TOKENS, n_ctx // 8)
+        first, second = (_said(Role.USER, self._text_of(size, 2000 + seed)) for seed in range(2))
+        turns = (first, _said(Role.ASSISTANT, "."), second)
+        room = n_ctx - self._count(turns) - 2  # a token of the second reply, and one to spare
+        if room < 1:
+            return None
         reply, records = "", b""
-        for event in self._ask(self._chat((first,))):
+        for event in self._ask(self._chat((first,), min(REPLY_TOKENS, room))):
             if isinstance(event, protocol.Tokens):
                 reply += event.text
                 records += event.records
-        answer = PromptMessage(
-            role=Role.ASSISTANT, text=clean(reply), tokens=pack_ids(Trace(records).ids())
-        )
-        second = PromptMessage(role=Role.USER, text=question)
-        evaluated = 0
-        for event in self._ask(self._chat((first, answer, second))):
-            if isinstance(event, protocol.Finished):
-                evaluated = event.figures.evaluated_tokens
-        return FollowUp(self._count(question), evaluated)
+        answer = _said(Role.ASSISTANT, clean(reply), pack_ids(Trace(records).ids()))
+        finished = self._generate(self._chat((first, answer, second), 1))
+        return FollowUp(self._tokens_of(second.text), finished.figures.evaluated_tokens)
 
-    def _chat(self, messages: tuple[PromptMessage, ...]) -> protocol.Generate:
-        sampling = Sampling(max_tokens=48, seed=1)
+    def _chat(self, messages: tuple[PromptMessage, ...], tokens: int) -> protocol.Generate:
+        sampling = Sampling(max_tokens=tokens, seed=1)
         return protocol.Generate(run=self._client.next_run(), messages=messages, sampling=sampling)
 
     def _text_of(self, tokens: int, seed: int) -> str:
         """A text of about, and at most, `tokens` tokens, different for each seed."""
         words = random.Random(seed)  # noqa: S311
         text = "".join(f" {words.choice(_WORDS)}" for _ in range(tokens))
-        count = self._count(text)
-        return text[: len(text) * tokens // max(count, 1) * 95 // 100]
+        return text[: len(text) * tokens // max(self._tokens_of(text), 1) * 95 // 100]
 
-    def _count(self, text: str) -> int:
-        render = protocol.Render(
-            run=self._client.next_run(),
-            messages=(PromptMessage(role=Role.USER, text=text),),
-            raw=True,
-        )
+    def _tokens_of(self, text: str) -> int:
+        return self._count((_said(Role.USER, text),), raw=True)
+
+    def _count(self, messages: tuple[PromptMessage, ...], *, raw: bool = False) -> int:
+        """How many tokens the prompt of these messages has."""
+        render = protocol.Render(run=self._client.next_run(), messages=messages, raw=raw)
         for event in self._ask(render):
             if isinstance(event, protocol.Rendered):
                 return len(event.tokens)
         raise EngineError("The engine did not count.")
 
     def _command(self, text: str, sampling: Sampling, threads: int = 0) -> protocol.Generate:
+        """One that writes until it is stopped or has its number of tokens, as BareLoop does."""
         return protocol.Generate(
             run=self._client.next_run(),
-            messages=(PromptMessage(role=Role.USER, text=text),),
+            messages=(_said(Role.USER, text),),
             sampling=sampling,
             raw=True,
             n_threads=threads,
+            endless=True,
         )
 
-    def _generate(self, text: str, sampling: Sampling, threads: int) -> protocol.Finished:
-        for event in self._ask(self._command(text, sampling, threads)):
+    def _generate(self, command: protocol.Generate) -> protocol.Finished:
+        for event in self._ask(command):
             if isinstance(event, protocol.Finished):
                 return event
         raise EngineError("The engine did not finish.")
@@ -219,6 +236,10 @@ class Bench:
                 yield event
                 if isinstance(event, protocol.LAST):
                     return
+
+
+def _said(role: Role, text: str, tokens: bytes = b"") -> PromptMessage:
+    return PromptMessage(role=role, text=text, tokens=tokens)
 
 
 _WORDS = (
@@ -241,12 +262,15 @@ def describe(report: Report) -> str:
         f"({row.engine_tps / row.raw_tps:.3f})"
         for row in report.sweep
     ]
-    return "\n".join(
-        [
-            *lines,
-            f"time to stop    {report.stop_decode_ms:.1f} ms while writing, "
-            f"{report.stop_prefill_ms:.1f} ms while reading a long prompt",
+    stops = ((report.stop_decode_ms, "writing"), (report.stop_prefill_ms, "reading a long prompt"))
+    lines += [
+        f"time to stop    {milliseconds:.1f} ms while {doing}"
+        for milliseconds, doing in stops
+        if milliseconds is not None
+    ]
+    if report.follow_up:
+        lines.append(
             f"second turn     {report.follow_up.evaluated_tokens} tokens evaluated for "
-            f"{report.follow_up.new_tokens} new ones",
-        ]
-    )
+            f"{report.follow_up.new_tokens} new ones"
+        )
+    return "\n".join(lines)
