@@ -55,8 +55,7 @@ def read_messages(file: Path) -> tuple[tuple[Role, str], ...]:
     try:
         with file.open("rb") as stream:
             text = _limited(stream, name).decode("utf-8-sig")
-        # Numbers mean nothing here, and an int of thousands of digits would be a ValueError.
-        given = json.loads(text, parse_int=float)
+        given = json.loads(text)
     except OSError as error:
         raise PromptError(f"{name} cannot be read: {error.strerror}.") from error
     except RecursionError as error:

@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from waiting import until
 
+from chatterm.chat.message import Ending
 from chatterm.flags import with_resume_value
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+    from in_pty import Program
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and shells are POSIX's")
+
+# chatterm, which says on standard error what its session is doing, when that changes.
+WATCHED = """
+import sys
+from chatterm import session
+from chatterm.cli import main
+
+class Watched(session.Session):
+    said = told = None
+
+    @property
+    def on_change(self):
+        return self.watch
+
+    @on_change.setter
+    def on_change(self, told):
+        self.told = told
+
+    def watch(self):
+        running = self.state.running
+        now = running.phase if running else "loading" if self.state.loading is not None else ""
+        if now != self.said:
+            self.said = now
+            print("now", now, file=sys.stderr, flush=True)
+        self.told()
+
+session.Session = Watched
+main()
+"""
 
 KEYS = {
     "text", "finish_reason", "model", "prompt_tokens", "cached_tokens", "evaluated_tokens",
@@ -47,6 +88,54 @@ def run(
     out, err = process.communicate(piped, timeout=60)
     assert b"Traceback" not in err, err.decode()
     return process.returncode, out.decode(), err.decode()
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Exit code, the rest of standard output and of standard error."""
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    if not process.stdin.closed:
+        process.stdin.close()
+    out, err = process.stdout.read().decode(), process.stderr.read().decode()
+    assert "Traceback" not in err, err
+    return process.wait(60), out, err
+
+
+def until_it_is(process: subprocess.Popen[bytes], phase: str) -> None:
+    """Wait until a WATCHED program says that it is in this phase."""
+    assert process.stderr
+    for line in process.stderr:
+        if line.decode().split() == ["now", phase]:
+            return
+    raise AssertionError(f"it was never {phase}")
+
+
+def engine_of(process: subprocess.Popen[bytes]) -> psutil.Process:
+    """The engine of a running program, as soon as there is one."""
+
+    def probe() -> psutil.Process | None:
+        for child in psutil.Process(process.pid).children():
+            if "chatterm.engine" in child.cmdline():
+                return child
+        return None
+
+    return until(probe)
+
+
+def one_sentence(ending: tuple[int, str, str]) -> str:
+    """What was said on standard error by a program that failed as it should."""
+    code, out, err = ending
+    assert (code, out) == (1, "")
+    assert err.startswith("chatterm: ")
+    assert len(err.splitlines()) == 1
+    return err
+
+
+def write_messages(folder: Path, *messages: tuple[str, str]) -> Path:
+    file = folder / "chat.json"
+    file.write_text(json.dumps([{"role": role, "content": text} for role, text in messages]))
+    return file
 
 
 def test_one_reply_goes_to_standard_output_alone(tmp_path: Path, chat_model: Path) -> None:
@@ -117,28 +206,70 @@ def test_raw_continues_the_text_itself(tmp_path: Path, chat_model: Path) -> None
 
 
 def test_a_whole_conversation_is_taken_from_a_file(tmp_path: Path, chat_model: Path) -> None:
-    file = tmp_path / "chat.json"
-    file.write_text(json.dumps([
-        {"role": "user", "content": "One"},
-        {"role": "assistant", "content": "Two"},
-        {"role": "user", "content": "Three"},
-    ]))  # fmt: skip
+    file = write_messages(tmp_path, ("user", "One"), ("assistant", "Two"), ("user", "Three"))
     command = ("ask", "-m", chat_model, "--messages", file, "--show-prompt")
     _, out, _ = run(tmp_path, *command)
     assert out.index("One") < out.index("Two") < out.index("Three")
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "[]", "{}", '[{"role": "wizard", "content": "x"}]', '[{"role": "user"}]', "\xff"],
+    ("content", "words"),
+    [
+        ("", "line 1 column 1"),
+        ("[]", "list of messages"),
+        ("{}", "list of messages"),
+        ("[3]", "message 1: 3 is not a message"),
+        ('[{"role": "wizard", "content": "x"}]', "'wizard' is not possible. It is one of system, "),
+        ('[{"role": [], "content": "x"}]', "one of system, user, assistant"),
+        ('[{"content": "x"}]', "message 1: role None"),
+        ('[{"role": "user", "content": "x"}, {"role": "user"}]', "message 2: content None"),
+        ('[{"role": "user", "content": 5}]', "It is a text"),
+        ('[{"role": "user", "content": "\\ud800"}]', "\\ud800, which is half of a character"),
+        ("\xff", "utf-8"),
+        ('[{"role": "user", "x": ' + "[" * 50_000, "nested too deeply"),
+        ('[{"role": "user", "x": ' + "9" * 5000, "4300 digits"),
+    ],
+    ids=lambda value: value[:50],
 )
-def test_a_file_that_is_no_conversation_is_said(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_conversation_is_said(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "chat.json"
     file.write_bytes(content.encode("latin-1"))
-    code, out, err = run(tmp_path, "ask", "-m", "x.gguf", "--messages", file)
-    assert (code, out) == (1, "")
-    assert "chat.json" in err
-    assert len(err.splitlines()) == 1
+    err = one_sentence(run(tmp_path, "ask", "-m", "x.gguf", "--messages", file))
+    assert str(file) in err
+    assert words in err
+
+
+@pytest.mark.parametrize("name", ["", "missing.json", "chat.json/x", "x" * 5000])
+def test_a_conversation_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / "chat.json").touch()
+    err = one_sentence(run(tmp_path, "ask", "-m", "x.gguf", "--messages", tmp_path / name))
+    assert "cannot be read: " in err
+
+
+def test_a_conversation_may_have_a_byte_order_mark_and_keys_of_its_own(
+    tmp_path: Path, chat_model: Path
+) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text('\ufeff[{"role": "user", "content": "Hi", "name": {"a": [1]}}]', "utf-8")
+    _, out, _ = run(tmp_path, "ask", "-m", chat_model, "--messages", file, "--show-prompt")
+    assert "user\nHi<|im_end|>" in out
+
+
+@posix
+def test_a_conversation_may_come_from_a_pipe(tmp_path: Path, chat_model: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start(tmp_path, "ask", "-m", chat_model, "--messages", pipe, "--show-prompt")
+    assert process.stdin
+    process.stdin.close()
+    pipe.write_bytes(b'[{"role": "user", "content": "Hi"}]')
+    assert "user\nHi<|im_end|>" in ended(process)[1]
+
+
+@posix
+def test_a_conversation_without_end_is_not_read(tmp_path: Path) -> None:
+    command = ("ask", "-m", "x.gguf", "--messages", "/dev/zero")
+    assert "/dev/zero is longer than 64 MB" in one_sentence(run(tmp_path, *command))
 
 
 @pytest.mark.parametrize(
@@ -171,9 +302,57 @@ def test_a_truncated_model_is_one_sentence(tmp_path: Path, chat_model: Path) -> 
 
 
 def test_a_prompt_longer_than_the_context_is_refused(tmp_path: Path, chat_model: Path) -> None:
-    code, out, err = run(tmp_path, "ask", "word " * 900, "-m", chat_model, "-c", "256")
+    command = ("ask", "word " * 900, "-m", chat_model, "-c", "256")
+    assert "256" in one_sentence(run(tmp_path, *command))
+    assert "256" in one_sentence(run(tmp_path, *command, "--json", "--tokens", "--stats"))
+
+
+def test_a_prompt_of_a_megabyte_is_refused(tmp_path: Path, chat_model: Path) -> None:
+    command = ("ask", "Sum up:", "-m", chat_model)
+    err = one_sentence(run(tmp_path, *command, piped=b"\xff word\n" * 150_000))
+    assert "8192" in err
+
+
+@pytest.mark.parametrize("extra", [(), ("--json",)])
+def test_what_is_given_of_a_reply_is_not_printed_again(
+    tmp_path: Path, chat_model: Path, extra: tuple[str, ...]
+) -> None:
+    file = write_messages(tmp_path, ("user", "Hello"), ("assistant", "Once upon a time"))
+    command = ("ask", "-m", chat_model, "--messages", file, "-n", "6", "--temp", "0")
+    code, out, _ = run(tmp_path, *command, *extra)
+    report = json.loads(run(tmp_path, *command, "--json", "--tokens")[1])
+    assert code == 0
+    assert "Once" not in out
+    assert report["text"] == (json.loads(out)["text"] if extra else out.removesuffix("\n"))
+    assert report["completion_tokens"] == len(report["tokens"]) == 6
+    assert "".join(token["text"] for token in report["tokens"]) == report["text"]
+
+
+@posix
+def test_an_engine_that_dies_leaves_the_text_so_far(tmp_path: Path, chat_model: Path) -> None:
+    process = start(tmp_path, "ask", "Hello", "-m", chat_model, "--stats")
+    assert process.stdin
+    assert process.stdout
+    process.stdin.close()
+    first = process.stdout.read(1)
+    engine_of(process).kill()
+    code, rest, err = ended(process)
+    assert code == 1
+    assert (first.decode() + rest).endswith("\n")
+    assert err.startswith("chatterm: The engine ended.")
+    assert len(err.splitlines()) == 1
+
+
+@posix
+def test_an_engine_that_dies_leaves_no_object(tmp_path: Path, chat_model: Path) -> None:
+    process = start(tmp_path, "ask", "Hello", "-m", chat_model, "--json", program=WATCHED)
+    assert process.stdin
+    process.stdin.close()
+    until_it_is(process, "writing")
+    engine_of(process).kill()
+    code, out, err = ended(process)
     assert (code, out) == (1, "")
-    assert "256" in err
+    assert err.splitlines()[-1].startswith("chatterm: The engine ended.")
 
 
 def test_without_a_model_the_built_in_one_answers(tmp_path: Path) -> None:
@@ -225,7 +404,208 @@ def test_a_flag_that_is_out_of_range_is_one_sentence(tmp_path: Path) -> None:
     assert err == "chatterm: --top-p = 7.0 is not possible. It is a number from 0 to 1.\n"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("-c", "9" * 20, "-c/--ctx-size = 9{20} is .* tokens from 0 to 16777216"),
+        ("-c", "-5", "-c/--ctx-size = -5 is .* from 0 to 16777216"),
+        ("-t", "513", "-t/--threads = 513 is .* from 0 to 512"),
+        ("-ngl", "9" * 20, "-ngl/--gpu-layers = 9{20} is .* from -1 to 2147483647"),
+        ("-n", "abc", "-n/--n-predict = 'abc' is .* a whole number of tokens from -1 to "),
+        ("-n", "-2", "-n/--n-predict = -2 is .* from -1 to "),
+        ("-n", "1.5", "-n/--n-predict = '1.5' is .* a whole number"),
+        ("--top-k", "9" * 400, "--top-k = 9{59}… is .* from 0 to 2147483647"),
+        ("--top-k", "9" * 5000, "--top-k = '9{58}… is .* from 0 to 2147483647"),
+        ("--temp", "nan", "--temp = nan is .* from 0 to 100"),
+        ("--pace", "9" * 400, "--pace = inf is .* from 5 to 200"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_number_that_cannot_be_is_refused_with_what_can(
+    tmp_path: Path, flag: str, value: str, allowed: str
+) -> None:
+    err = one_sentence(run(tmp_path, "ask", "hi", "-m", "x.gguf", flag, value))
+    assert re.match(f"chatterm: {allowed}", err)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ask hi --nope", "--nope"),
+        ("ask hi --nope", "chatterm ask --help lists the flags."),
+        ("ask hi --templ 3", "--temp"),
+        ("ask two words", "words"),
+        ("ask hi --json=3", "--json"),
+        ("ask hi --temp", "--temp"),
+        ("frob", "chatterm --help lists commands and flags."),
+        ("aks", "'ask'"),
+        ("paths x", "chatterm paths --help lists the flags."),
+        (f"--resume {'9' * 20}", "--resume = 99999999999999999999 is not possible."),
+        ("--resume x", "'x'"),
+    ],
+)
+def test_misuse_is_one_sentence_and_what_to_do(tmp_path: Path, command: str, words: str) -> None:
+    assert words in one_sentence(run(tmp_path, *command.split()))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("~no-such-user/x", "home directory"), ("x" * 5000, "File name too long")]
+)
+def test_a_model_that_cannot_be_a_file_is_one_sentence(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    assert words in one_sentence(run(tmp_path, "ask", "hi", "-m", name))
+
+
+def test_settings_that_never_end_leave_the_defaults(tmp_path: Path, chat_model: Path) -> None:
+    (tmp_path / "config.toml").write_text("x = " + "[" * 5000)
+    code, out, err = run(tmp_path, "ask", "Hello", "-m", chat_model, "-n", "4")
+    assert (code, bool(out)) == (0, True)
+    assert err.splitlines() == [
+        f"{tmp_path / 'config.toml'} is nested too deeply. The defaults are used."
+    ]
+
+
+WRITERS = ["ask", "ask --json", "ask --show-prompt", "paths", "--help", "ask --help", "--version"]
+
+
+def write_to(place: str, folder: Path, command: str, model: Path) -> tuple[int, str, str]:
+    """Run a command with its standard output, or both outputs, sent to a place by a shell."""
+    name, *more = command.split()
+    asked = ("Hello", "-m", model, "-n", "4") if name == "ask" else ()
+    script = (
+        f"import os, sys; os.execv('/bin/sh', ['sh', '-c', 'exec \"$@\" {place}', 'sh',"
+        " sys.executable, '-m', 'chatterm', *sys.argv[1:]])"
+    )
+    return run(folder, name, *asked, *more, program=script)
+
+
+@posix
+@pytest.mark.parametrize("command", WRITERS)
+def test_closed_standard_output_is_one_sentence(
+    tmp_path: Path, chat_model: Path, command: str
+) -> None:
+    err = one_sentence(write_to(">&-", tmp_path, command, chat_model))
+    assert "Standard output is closed" in err
+
+
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+
+
+@full
+@pytest.mark.parametrize("command", WRITERS)
+def test_full_standard_output_is_one_sentence(
+    tmp_path: Path, chat_model: Path, command: str
+) -> None:
+    err = one_sentence(write_to(">/dev/full", tmp_path, command, chat_model))
+    assert err == "chatterm: Standard output cannot be written: No space left on device.\n"
+
+
+@full
+@pytest.mark.parametrize("place", ["2>&-", "2>/dev/full"])
+def test_standard_error_is_not_needed(tmp_path: Path, chat_model: Path, place: str) -> None:
+    (tmp_path / "config.toml").write_text("nothing = 1")
+    code, out, err = write_to(place, tmp_path, "ask --stats", chat_model)
+    assert (code, err) == (0, "")
+    assert out.strip()
+    assert "tokens" not in out
+    assert write_to(f"{place} >/dev/full", tmp_path, "ask", chat_model) == (1, "", "")
+
+
+@posix
+def test_without_standard_input_the_prompt_is_enough(tmp_path: Path, chat_model: Path) -> None:
+    code, out, err = write_to("<&-", tmp_path, "ask", chat_model)
+    assert (code, bool(out), err) == (0, True, "")
+    assert "cannot be read" in one_sentence(write_to("0>/dev/null", tmp_path, "ask", chat_model))
+
+
+@posix
+def test_a_locale_without_unicode_costs_nothing_but_what_it_cannot_show(
+    tmp_path: Path, chat_model: Path
+) -> None:
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TERM": "dumb"}
+    model = chat_model.rename(chat_model.with_name("Größe.gguf"))
+    try:
+        command = ("ask", "Grüße", "-m", model, "--system", "ä", "--show-prompt")
+        code, out, err = run(tmp_path, *command, piped="ö".encode(), **locale)
+        report = json.loads(run(tmp_path, *command, "--json", **locale)[1])
+        reply = run(tmp_path, "ask", "Grüße", "-m", model, "-n", "9", **locale)
+    finally:
+        model.rename(chat_model)
+    assert (code, err) == (0, "")
+    assert "system\n?<|im_end|>" in out
+    assert "user\nGr??e\n\n?<|im_end|>" in out
+    assert "user\nGrüße<|im_end|>" in report["prompt"]
+    assert (reply[0], bool(reply[1]), reply[2]) == (0, True, "")
+
+
+def test_a_chat_needs_a_terminal(tmp_path: Path) -> None:
+    assert "chatterm ask PROMPT" in one_sentence(run(tmp_path))
+
+
+@posix
+def test_a_terminal_that_only_prints_lines_is_not_enough() -> None:
+    with Program(["env", "TERM=dumb", sys.executable, "-m", "chatterm"]) as program:
+        program.wait_for("TERM=dumb")
+        assert program.ended() == 1
+
+
+@posix
+def test_ctrl_c_while_the_program_starts(tmp_path: Path) -> None:
+    process = start(tmp_path, "ask", "Hello", PYTHONPROFILEIMPORTTIME="1")
+    assert process.stderr
+    for line in process.stderr:
+        if b"typer" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == 130
+
+
+@posix
+@pytest.mark.parametrize("phase", ["loading", "reading", "writing"])
+@pytest.mark.parametrize("extra", [(), ("--json",)])
+def test_ctrl_c_at_any_time_exits_130(
+    tmp_path: Path, chat_model: Path, phase: str, extra: tuple[str, ...]
+) -> None:
+    command = ("ask", "word " * 1500, "-m", chat_model, *extra)
+    process = start(tmp_path, *command, program=WATCHED)
+    assert process.stdin
+    process.stdin.close()
+    until_it_is(process, phase)
+    process.send_signal(signal.SIGINT)
+    code, out, err = ended(process)
+    assert code == 130
+    assert "chatterm:" not in err
+    if phase == "loading":
+        assert out == ""
+    elif extra:
+        report = json.loads(out)
+        assert report["finish_reason"] == Ending.STOPPED
+        assert bool(report["text"]) >= (phase == "writing")
+    elif phase == "writing":
+        assert out.endswith("\n")
+
+
+@posix
+def test_ctrl_c_while_standard_input_is_read(tmp_path: Path) -> None:
+    process = start(tmp_path, "ask", "Sum up:", "-m", "x.gguf")
+    assert process.stdin
+    pipe = process.stdin.fileno()
+    os.write(pipe, b"one")
+    until(lambda: fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4))
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (130, "", "")
+
+
+@posix
+def test_ctrl_c_ends_a_measurement(tmp_path: Path, chat_model: Path) -> None:
+    process = start(tmp_path, "bench", "-m", chat_model)
+    engine_of(process)
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (130, "", "")
+
+
+@posix
 def test_ctrl_c_prints_what_was_written_and_exits_130(tmp_path: Path, chat_model: Path) -> None:
     process = start(tmp_path, "ask", "Hello", "-m", chat_model, "--stats")
     assert process.stdin
@@ -240,7 +620,7 @@ def test_ctrl_c_prints_what_was_written_and_exits_130(tmp_path: Path, chat_model
     assert (first + rest).strip()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@posix
 def test_a_reader_that_goes_away_ends_it(tmp_path: Path, chat_model: Path) -> None:
     process = start(tmp_path, "ask", "Hello", "-m", chat_model)
     assert process.stdin
@@ -283,6 +663,15 @@ def test_help_loads_nothing_heavy(heavy: str) -> None:
     process = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert process.returncode == 0
     assert process.stdout.startswith(b"Usage")
+
+
+@pytest.mark.parametrize("command", ["", "ask", "bench", "paths"])
+def test_help_has_a_line_for_each_flag(tmp_path: Path, command: str) -> None:
+    code, out, err = run(tmp_path, *command.split(), "--help", COLUMNS="80")
+    assert (code, err) == (0, "")
+    flags = re.split(r"Options:\n|\n\n", out)[3 if command == "bench" else 2]
+    for line in flags.splitlines():
+        assert re.fullmatch(r"  -{1,2}\S.*?  \S.*\.", line)
 
 
 def test_the_core_is_used_without_the_user_interface() -> None:
