@@ -132,7 +132,12 @@ def with_environment(settings: Settings, environment: Mapping[str, str]) -> Sett
 def full_path(name: str) -> Path:
     """`name` as an absolute path, where ~ is a home directory. Raises SettingsError."""
     try:
+        os.fsencode(name)
         return Path(name).expanduser().absolute()
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            f"This locale has no way to write {clean_line(name)}.", "Set LC_ALL to C.UTF-8, say."
+        ) from error
     except RuntimeError as error:
         raise SettingsError(
             f"There is no home directory for {clean_line(name)}.", "Write out the whole path."

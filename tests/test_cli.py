@@ -539,6 +539,13 @@ def test_a_locale_without_unicode_costs_nothing_but_what_it_cannot_show(
     assert (reply[0], bool(reply[1]), reply[2]) == (0, True, "")
 
 
+@posix
+def test_a_model_that_the_locale_cannot_name_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('model = "Größe.gguf"', "utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "CHATTERM_MODEL": ""}
+    assert "LC_ALL" in one_sentence(run(tmp_path, "ask", "Hello", **locale))
+
+
 def test_a_chat_needs_a_terminal(tmp_path: Path) -> None:
     assert "chatterm ask PROMPT" in one_sentence(run(tmp_path))
 
