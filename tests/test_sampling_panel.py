@@ -69,6 +69,28 @@ def test_one_message_for_each_change_with_the_whole_new_value():
     ]
 
 
+def test_quick_keys_move_the_focus_one_row_each():
+    async def act(pilot: Pilot[None]) -> None:
+        panel = pilot.app.query_one(SamplingPanel)
+        panel.focus_first()
+        for _ in range(3):
+            panel.action_move(1)
+        assert pilot.app.focused is panel.query_one(f"#row-{ORDER[3]}")
+
+    drive(act)
+
+
+def test_the_effect_of_a_penalty_has_room_beside_its_value():
+    async def act(pilot: Pilot[None]) -> None:
+        for name in ("repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty"):
+            row, field = pilot.app.query_one(f"#row-{name}", FieldRow), FIELDS[name]
+            for value in (field.lowest, field.default, field.highest):
+                row.set_value(value, field.default)
+                assert field.effect(value) in row.render_head(31).plain
+
+    drive(act)
+
+
 def test_whole_numbers_stay_whole():
     said = press("down", "down", "right").said
     assert said == [Sampling(top_k=41)]

@@ -105,13 +105,13 @@ def _penalty(off: float) -> Callable[[float], str]:
     def effect(value: float) -> str:
         if value == off:
             return "off"
-        return "discourages repeats" if value > off else "encourages repeats"
+        return "varied" if value > off else "looping"
 
     return effect
 
 
 def _window(value: float) -> str:
-    return {-1: "the whole context", 0: "off"}.get(int(value), f"last {value:.0f} tokens")
+    return "off" if value == 0 else "tokens"
 
 
 def _max_tokens(value: float) -> str:

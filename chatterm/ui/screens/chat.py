@@ -261,7 +261,8 @@ class ChatScreen(Backdrop, Screen[None]):
         elif self._rephrasing is not None:
             self._rephrase(None)
         elif not prompt.has_focus:
-            prompt.focus()
+            # Not by its focus(), which would come after the keys that are typed next.
+            self.set_focus(prompt)
         else:
             self.action_rephrase()
 
@@ -327,7 +328,7 @@ class ChatScreen(Backdrop, Screen[None]):
         self._rephrasing = question.id if question else None
         if question:
             prompt.set_text(question.text)
-            prompt.focus()
+            self.set_focus(prompt)
         self._paint_lines(self.session.state)
 
     @on(Prompt.SiblingWanted)
@@ -390,7 +391,7 @@ class ChatScreen(Backdrop, Screen[None]):
         if panel.display:
             panel.focus_first()
         else:
-            prompt.focus()
+            self.set_focus(prompt)
 
     def _place_panel(self, width: int) -> None:
         fits = width >= PANEL_FITS
@@ -402,10 +403,12 @@ class ChatScreen(Backdrop, Screen[None]):
 
     def begin(self, command: commands.Command) -> None:
         """Do a command, or where more must follow it, put it into the prompt."""
+        if not self.query(Prompt):
+            return  # the palette's last choice, while the program ends
         if command.needs_argument:
             prompt = self.query_one(Prompt)
             prompt.set_text(f"/{command.names[0]} ")
-            prompt.focus()
+            self.set_focus(prompt)
         else:
             self._try(lambda: self._do(command, ""))
 

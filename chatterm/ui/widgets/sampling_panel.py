@@ -141,7 +141,7 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
 
     def focus_first(self) -> None:
         """Give the first slider the focus."""
-        self.query(FieldRow).first().focus()
+        self.screen.set_focus(self.query(FieldRow).first())
 
     def on_mount(self) -> None:
         self._show_rows()
@@ -166,9 +166,10 @@ class SamplingPanel(Backdrop, VerticalScroll, can_focus=False):
         """Move the focus to the row above or below, stopping at the ends."""
         rows: list[Widget] = list(self.query(FieldRow))
         rows += self.query(StopEntry)
-        focused = [row.has_focus for row in rows]
-        at = focused.index(True) + step if True in focused else 0
-        rows[min(max(at, 0), len(rows) - 1)].focus()
+        focused = self.screen.focused
+        at = rows.index(focused) + step if focused in rows else 0
+        # At once, for the key that comes next.
+        self.screen.set_focus(rows[min(max(at, 0), len(rows) - 1)])
 
     def action_reset_all(self) -> None:
         """All settings back to the defaults."""
