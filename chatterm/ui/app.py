@@ -16,7 +16,6 @@ import msgspec
 from textual import on
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.markup import escape
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import TextArea
@@ -107,7 +106,8 @@ class ChattermApp(App[None]):
         """What the palette offers: the slash commands."""
         for command in COMMANDS:
             does = command.help[0].upper() + command.help[1:]
-            name = escape(f"/{command.names[0]} {command.argument}".rstrip())
+            # The palette would take a bracket for markup, one that Textual's escape() leaves too.
+            name = f"/{command.names[0]} {command.argument}".rstrip().replace("[", r"\[")
             yield SystemCommand(does, name, partial(self._chat.begin, command))
 
     @on(ChatScreen.Wanted)
