@@ -254,7 +254,8 @@ class ChatScreen(Backdrop, Screen[None]):
         await self.run_action(event.name)
 
     def action_escape(self) -> None:
-        """Stop; when nothing runs, leave what is begun, or reopen the last question."""
+        """Stop; when nothing runs, leave what is begun or come back to the prompt, or, from there,
+        reopen the last question."""
         state, prompt = self.session.state, self.query_one(Prompt)
         if state.running or state.loading is not None:
             self.session.stop()
@@ -263,6 +264,9 @@ class ChatScreen(Backdrop, Screen[None]):
         elif not prompt.has_focus:
             # Not by its focus(), which would come after the keys that are typed next.
             self.set_focus(prompt)
+            if self.has_class("-narrow"):
+                self._panel_wanted = None  # it lies over the transcript
+                self._place_panel(self.size.width)
         else:
             self.action_rephrase()
 
