@@ -46,7 +46,7 @@ def test_a_key_that_the_prompt_gives_another_meaning_is_listed_with_that_alone()
 def test_it_fits_and_names_the_users_own_key(size: tuple[int, int]) -> None:
     lines = help_lines(size, {"chat.retry": "f9"})
     (retry,) = [line for line in lines if line.startswith("  f9 ")]
-    assert "Retry" in retry
+    assert "Ask the same again" in retry
     text = "\n".join(lines)
     assert not any(line.startswith("  ctrl+r ") for line in lines)
     assert "ctrl+j  alt+enter  shift+enter" in text

@@ -43,13 +43,13 @@ class ChatScreen(Backdrop, Screen[None]):
     """A conversation. Whoever shows it opens the other screens, which it asks for by Wanted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "escape", "Stop; when stopped, rephrase the question", id="chat.stop"),
+        Binding("escape", "escape", "Stop; then rephrase the question", id="chat.stop"),
         Binding("ctrl+c", "interrupt", "Copy, stop or quit", id="chat.interrupt", priority=True),
-        Binding("ctrl+r", "retry", "Retry: the same question as a new branch", id="chat.retry"),
-        Binding("ctrl+o", "resume", "Continue a reply that was stopped", id="chat.continue"),
+        Binding("ctrl+r", "retry", "Ask the same again, as a branch", id="chat.retry"),
+        Binding("ctrl+o", "resume", "Continue a stopped reply", id="chat.continue"),
         Binding("ctrl+n", "new", "New chat", id="chat.new"),
         Binding("f1", "want('help')", "Help", id="app.help"),
-        Binding("f2", "panel", "The sampling panel, there and away", id="chat.sampling"),
+        Binding("f2", "panel", "Show or hide the sampling panel", id="chat.sampling"),
         Binding("f3", "want('prompt')", "What the model sees", id="chat.prompt"),
         Binding("f4", "want('models')", "Models", id="app.models"),
         Binding("f5", "want('chats')", "Chats", id="app.chats"),
