@@ -73,6 +73,7 @@ class Native:
 
     def __init__(self, file: Path, context: int) -> None:
         model = llama.llama_model_default_params()
+        model.use_extra_bufts = False  # see chatterm.engine.kernels
         self._model = llama.llama_model_load_from_file(str(file).encode(), model)
         parameters = llama.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = context
