@@ -222,6 +222,9 @@ def _exists(path: Path) -> bool:
 
 
 def _open_chat(given: Flags, resume: int | None) -> None:
+    # How long Textual waits for the rest of a key that begins with escape, in ms. Its 100 would be
+    # most of the time to a stop.
+    os.environ.setdefault("ESCDELAY", "25")
     from chatterm.session import Session
     from chatterm.store import Store
     from chatterm.ui.app import ChattermApp, Outside
