@@ -52,9 +52,8 @@ def one_round(command: list[str], words: str) -> tuple[float, float, float]:
         program.type("Write about the sea\r")
         wait(lambda: value(database, f"SELECT length(text) > 40 {REPLIES}"))
         writing = stopped(program)
-        figures = json.loads(
-            wait(lambda: value(database, f"SELECT figures {REPLIES} AND ending IS NOT NULL"))
-        )
+        ended = f"SELECT figures {REPLIES} AND ending IS NOT NULL"
+        figures = json.loads(wait(lambda: value(database, ended)))
         program.type("\x0e")  # a new chat
         program.wait_for("New chat")
         program.type(f"\x1b[200~{words}\x1b[201~\r")
